@@ -1,0 +1,40 @@
+"""Estimates with their uncertainty: 95 % confidence intervals of means and shares."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self):
+        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
+    def percent(self):
+        """The same as percentages, for shares: '39 % [38, 40]'."""
+        return f"{self.value:.0%} [{100 * self.low:.0f}, {100 * self.high:.0f}]".replace("%", " %")
+
+
+def mean(samples):
+    """Mean of `samples`, with Student's interval. `ValueError` for fewer than two samples or non-finite ones."""
+    samples = np.asarray(samples, dtype=np.float64).ravel()
+    if samples.size < 2 or not np.all(np.isfinite(samples)):
+        raise ValueError(f"samples: {samples.size} values, must be at least two and finite")
+    half = stats.t.ppf(0.975, samples.size - 1) * stats.sem(samples)
+    return Interval(samples.mean(), samples.mean() - half, samples.mean() + half)
+
+
+def share(hits):
+    """Share of true entries in `hits`, with Wilson's interval. `ValueError` if there are none to count."""
+    hits = np.asarray(hits, dtype=bool).ravel()
+    if hits.size == 0:
+        raise ValueError("hits: empty, must hold at least one outcome")
+    low, high = stats.binomtest(int(hits.sum()), hits.size).proportion_ci(method="wilson")
+    return Interval(float(hits.mean()), float(low), float(high))

@@ -1,0 +1,89 @@
+"""Trust regions: the exact minimiser of a quadratic model inside a ball of any geometry, Eq. 4. NumPy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pcbook import checks
+
+
+@dataclass(frozen=True)
+class Step:
+    """Δθ with its Lagrange multiplier μ: (H + μA) Δθ = −g, μ ≥ 0, μ (ΔθᵀAΔθ − p) = 0 and H + μA ⪰ 0."""
+
+    delta: np.ndarray
+    multiplier: float
+    decrease: float  # model(0) − model(Δθ) ≥ 0
+    on_boundary: bool
+
+
+def step(gradient, p, hessian=None, geometry=None):
+    """The Δθ that minimises gᵀΔθ + ½ ΔθᵀHΔθ subject to ΔθᵀAΔθ ≤ p, Eq. 4, to machine precision.
+
+    `gradient` g is (n,); `hessian` H is symmetric (n, n), zero (the linear model) unless given, and may be
+    indefinite; `geometry` A is symmetric positive definite (n, n), the identity unless given; p > 0 is the
+    squared radius. H = 0 and A = I give gradient descent with α = √p / ‖g‖. Where the minimiser is not unique
+    (Moré and Sorensen's hard case) one of the two is returned.
+    Raises `ValueError` for other shapes, asymmetry, an A that is not positive definite, p ≤ 0, or no finite value.
+    """
+    g = checks.array("gradient", gradient)
+    if g.ndim != 1 or g.size == 0:
+        raise ValueError(f"gradient has shape {g.shape}: must be a vector")
+    h = _symmetric("hessian", np.zeros((g.size, g.size)) if hessian is None else hessian, g.size)
+    a = _symmetric("geometry", np.eye(g.size) if geometry is None else geometry, g.size)
+    p = float(checks.positive("p", p))
+    try:
+        root = np.linalg.cholesky(a)
+    except np.linalg.LinAlgError:
+        raise ValueError(f"geometry = {a.tolist()}: must be positive definite") from None
+    # In s = rootᵀ Δθ the region is a ball, and in H's eigenvectors there the model falls apart into numbers.
+    inverse = np.linalg.inv(root)
+    eigenvalues, q = np.linalg.eigh(inverse @ h @ inverse.T)
+    c = q.T @ (inverse @ g)
+    mu, s = _secular(eigenvalues, c, np.sqrt(p))
+    delta = inverse.T @ (q @ s)
+    return Step(delta, float(mu), float(-(g @ delta + 0.5 * delta @ h @ delta)), bool(s @ s > p * (1 - 1e-9)))
+
+
+def damped_newton(gradient, hessian, learning_rate):
+    """−(H + I/α)⁻¹ g, the minimiser of gᵀΔθ + ½ ΔθᵀHΔθ + ‖Δθ‖²/2α (the paper's remark under Eq. 4).
+
+    `gradient` is (n,), `hessian` symmetric (n, n). It is the minimiser only where H + I/α is positive definite;
+    `ValueError` says so elsewhere.
+    """
+    g = checks.array("gradient", gradient)
+    h = _symmetric("hessian", hessian, g.size)
+    damped = h + np.eye(g.size) / float(checks.positive("learning_rate", learning_rate))
+    if np.linalg.eigvalsh(damped)[0] <= 0:
+        raise ValueError(f"learning_rate = {learning_rate!r}: too large for H + I/α to be positive definite")
+    return -np.linalg.solve(damped, g)
+
+
+def _secular(eigenvalues, c, radius):
+    """μ and s = −c / (Λ + μ) with ‖s‖ ≤ radius: inside if it can be, else on the boundary, by bisection on μ."""
+
+    def at(mu):
+        shifted = eigenvalues + mu
+        return -np.divide(c, shifted, out=np.zeros_like(c), where=shifted > 0)
+
+    low = max(0.0, -eigenvalues[0])
+    # Parts of c along the lowest eigenvector that are only round-off would send μ → −λ₁ for nothing.
+    scale = np.abs(eigenvalues).max() + np.linalg.norm(c) / radius
+    lowest = eigenvalues + low <= 1e-14 * scale
+    c = np.where(lowest & (np.abs(c) <= 1e-14 * np.linalg.norm(c)), 0.0, c)
+    if not np.any(c[lowest]) and np.linalg.norm(at(low)) <= radius:
+        s = at(low)
+        if low > 0:  # the hard case: fill up along the lowest eigenvector, where the model still falls
+            s[0] = np.sqrt(max(radius**2 - s @ s, 0.0))
+        return low, s
+    high = low + np.linalg.norm(c) / radius
+    while low < (middle := 0.5 * (low + high)) < high:
+        low, high = (middle, high) if np.linalg.norm(at(middle)) > radius else (low, middle)
+    return high, at(high)
+
+
+def _symmetric(name, value, n):
+    value = checks.array(name, value)
+    if value.shape != (n, n) or not np.allclose(value, value.T, rtol=1e-12, atol=0):
+        raise ValueError(f"{name} has shape {value.shape}: must be symmetric ({n}, {n})")
+    return value

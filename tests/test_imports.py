@@ -1,0 +1,75 @@
+"""Data flows one way: who may import whom, and what stays out of the light modules."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "pcbook"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# From the bottom up. A module may import the ones named here, from the package and from outside it.
+ALLOWED = {
+    "__init__": set(),
+    "checks": {"numpy"},
+    "onemlp": {"checks", "numpy"},
+    "proofs": {"sympy"},
+    "trust_region": {"checks", "numpy"},
+    "data": {"checks", "numpy"},
+    "intervals": {"numpy", "scipy"},
+    "experiments": {"checks", "data", "onemlp", "numpy"},
+    "verdicts": {"data", "intervals", "onemlp", "proofs", "experiments", "numpy"},
+    "claims": {"verdicts"},
+    "page": {"numpy", "plotly", "IPython", "ipywidgets", "markdown_it"},
+    "figures": {"checks", "numpy", "plotly"},
+    "sliders": {"page", "numpy", "ipywidgets"},
+    "explore": {"sliders", "figures", "onemlp", "trust_region", "experiments", "numpy", "plotly"},
+}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module] if node.module != "pcbook" else [f"pcbook.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        yield from (name.removeprefix("pcbook.").split(".")[0] for name in names)
+
+
+def top(path):
+    """The part of the package that a file belongs to: "explore" for pcbook/explore/landscape.py."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_module_imports_only_what_lies_below_it(path):
+    assert top(path) in ALLOWED, f"{path.name}: say in ALLOWED what it may import"
+    found = set(imports(path)) - set(sys.stdlib_module_names) - {top(path)}
+    assert found <= ALLOWED[top(path)], f"{path.name} imports {found - ALLOWED[top(path)]}"
+
+
+def test_each_part_imports_only_parts_above_it_in_the_table():
+    seen = set()
+    for part, names in ALLOWED.items():
+        assert names & ALLOWED.keys() <= seen, f"{part} may import {names & ALLOWED.keys() - seen}, which lie below it"
+        seen.add(part)
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("onemlp", ["torch", "sympy", "plotly", "scipy", "IPython"]),
+        ("proofs", ["torch", "numpy", "plotly"]),
+        ("trust_region", ["torch", "sympy", "plotly"]),
+        ("claims", ["torch", "plotly"]),
+        ("explore", ["torch"]),
+    ],
+)
+def test_light_modules_stay_light(module, absent):
+    code = f"import sys, pcbook.{module}; print([m for m in {absent!r} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert result.stdout.strip() == "[]", result.stdout + result.stderr

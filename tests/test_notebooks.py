@@ -1,0 +1,66 @@
+"""The chapters as notebooks: their format, and every one run from top to bottom in a live kernel."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import notebook_rules
+import pytest
+import yaml
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parent.parent
+CHAPTERS = sorted((ROOT / "book").rglob("*.ipynb"))
+named = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+@named
+def test_chapter_is_committed_as_it_should_be(path):
+    assert not list(notebook_rules.problems(path))
+
+
+@named
+@pytest.mark.slow
+def test_chapter_runs_in_a_live_kernel(path, monkeypatch):
+    monkeypatch.delenv("PCBOOK_STATIC", raising=False)  # sliders become widgets, as they do for a reader
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+    streams = [o.text for cell in notebook.cells for o in cell.get("outputs", []) if o.get("name") == "stderr"]
+    assert not streams
+    if "_explorer(" in path.read_text(encoding="utf-8"):
+        assert "application/vnd.jupyter.widget-view+json" in str(notebook)
+
+
+def test_every_chapter_is_in_the_table_of_contents():
+    toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    listed = {entry for entry in toc.replace("root:", "file:").split() if entry.startswith("book/")}
+    pages = {p for p in (ROOT / "book").rglob("*") if p.suffix in (".md", ".ipynb")}
+    assert listed == {str(p.relative_to(ROOT).with_suffix("")) for p in pages}
+    assert yaml.safe_load(toc)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda nb: nb.cells[1].update(execution_count=3), "outputs or an execution count"),
+        (lambda nb: nb.cells[1].update(id="3f2a9c1e"), "readable"),
+        (lambda nb: nb.cells[1].update(id="intro"), "used twice"),
+        (lambda nb: nb.cells[1].update(source="x = 1\n" * 13), "13 lines"),
+        (lambda nb: nb.cells[0].update(source="One sentence. Another one."), "more than one sentence"),
+        (lambda nb: nb.cells[0].metadata.update(collapsed=True), "metadata"),
+        (lambda nb: nb.metadata.update(widgets={}), "notebook metadata"),
+    ],
+)
+def test_the_rules_notice(tmp_path, change, complaint):
+    cells = [nbformat.v4.new_markdown_cell("See Fig. 2 for it.", id="intro"), nbformat.v4.new_code_cell("1", id="one")]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=notebook_rules.METADATA)
+    path = tmp_path / "chapter.ipynb"
+    nbformat.write(notebook, path)
+    assert not list(notebook_rules.problems(path))
+    change(notebook)
+    path.write_text(nbformat.v4.nbjson.writes(notebook) + "\n", encoding="utf-8")
+    script = [sys.executable, notebook_rules.__file__, str(path)]
+    result = subprocess.run(script, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert complaint in result.stdout
