@@ -25,6 +25,16 @@ class Claim:
         """The label of the place in `chapter` that treats the claim: "claim-e11" for "E11–E13"."""
         return "claim-" + re.match(r"[A-Z]\.?\d+", self.id)[0].replace(".", "").lower()
 
+    def row(self, verdict):
+        """The claim and its verdict as Markdown, with links that work in the book and in Jupyter."""
+        parts = "; ".join(f"{'✓' if held else '✗'} {part}" for part, held in verdict.parts.items())
+        where = f"[{self.chapter.replace('-', ' ')}]({self.chapter}.ipynb#{self.anchor})"
+        return (
+            f"- **{self.id}**, {self.source}: {self.says}\n"
+            f"  {verdict.evidence} {parts}.\n"
+            f"  Where: {where}; computed by `{self.function}`; tested by `{self.test}`."
+        )
+
 
 def verdict(claim_id, seed=0):
     """The verdict on `CLAIMS[claim_id]`, computed now from `seed`. `ValueError` for an unknown id."""
@@ -36,99 +46,189 @@ def verdict(claim_id, seed=0):
 _ROWS = [
     # id, source, says, chapter, function, test, judge
     Claim(
-        "E1", "Eq. 1", "The free energy is a precision-weighted sum of squared prediction errors.",
-        "free-energy", "onemlp.energy", "test_proofs.py::test_theorem_proves", proved("free-energy"),
+        "E1",
+        "Eq. 1",
+        "The free energy is a precision-weighted sum of squared prediction errors.",
+        "free-energy",
+        "onemlp.energy",
+        "test_proofs.py::test_theorem_proves",
+        proved("free-energy"),
     ),
     Claim(
-        "E2, E3", "Eqs. 2, 3", "Inference descends the energy; learning takes one gradient step at the equilibrium.",
-        "free-energy", "onemlp.euler_inference", "test_onemlp.py::EULER", proved("equilibrium", "envelope"),
+        "E2, E3",
+        "Eqs. 2, 3",
+        "Inference descends the energy; learning takes one gradient step at the equilibrium.",
+        "free-energy",
+        "onemlp.euler_inference",
+        "test_onemlp.py::test_euler_inference_multiplies_the_distance_by_the_contraction",
+        proved("equilibrium", "envelope"),
     ),
     Claim(
-        "E4", "Eq. 4", "Gradient descent and damped Newton are trust-region steps. (The quadratic model is printed "
+        "E4",
+        "Eq. 4",
+        "Gradient descent and damped Newton are trust-region steps. (The quadratic model is printed "
         "without its ½, with which the printed solution belongs.)",
-        "trust-regions", "trust_region.step", "test_trust_region.py::TR",
+        "trust-regions",
+        "trust_region.step",
+        "test_trust_region.py::test_damped_newton_is_the_step_whose_multiplier_is_one_over_alpha",
         proved("gd-as-trust-region", "damped-newton", outcome=CORRECTED),
     ),
     Claim(
-        "E7", "Eqs. 7, 24, 25", "The weight gradient at the equilibrium is the loss gradient plus a trust-region "
+        "E7",
+        "Eqs. 7, 24, 25",
+        "The weight gradient at the equilibrium is the loss gradient plus a trust-region "
         "direction. (On the 1MLP it is the trust-region direction alone.)",
-        "trust-regions", "onemlp.equilibrated_energy_gradient", "test_proofs.py::test_theorem_proves",
+        "trust-regions",
+        "onemlp.equilibrated_energy_gradient",
+        "test_proofs.py::test_theorem_proves",
         proved("eq7-on-1mlp", outcome=CORRECTED),
     ),
     Claim(
-        "E8–E10", "Eqs. 8–10", "The closest solution is a root of a quartic.",
-        "which-way", "onemlp.closest_solution", "test_onemlp.py::CLOSEST", proved("closest-solution"),
+        "E8–E10",
+        "Eqs. 8–10",
+        "The closest solution is a root of a quartic.",
+        "which-way",
+        "onemlp.closest_solution",
+        "test_onemlp.py::test_closest_solution_equals_the_multiplier_oracle",
+        proved("closest-solution"),
     ),
     Claim(
-        "E11–E13", "Eqs. 11–13", "At the equilibrium the energy is the loss divided by 1 + w₂².",
-        "landscape", "onemlp.equilibrated_energy", "test_onemlp.py::FSTAR", proved("equilibrated-energy"),
+        "E11–E13",
+        "Eqs. 11–13",
+        "At the equilibrium the energy is the loss divided by 1 + w₂².",
+        "landscape",
+        "onemlp.equilibrated_energy",
+        "test_onemlp.py::test_equilibrium_minimises_the_energy",
+        proved("equilibrated-energy"),
     ),
     Claim(
-        "E14, E15", "Eqs. 14, 15", "The Hessians of loss and equilibrated energy at the origin.",
-        "saddle-and-minima", "onemlp.equilibrated_energy_hessian", "test_onemlp.py::HESS0",
+        "E14, E15",
+        "Eqs. 14, 15",
+        "The Hessians of loss and equilibrated energy at the origin.",
+        "saddle-and-minima",
+        "onemlp.equilibrated_energy_hessian",
+        "test_onemlp.py::test_derivatives_equal_autograd",
         proved("loss-hessian-origin", "energy-hessian-origin"),
     ),
     Claim(
-        "E16", "Eq. 16", "Both eigenvalues of the equilibrated energy's Hessian at the origin lie below the loss's.",
-        "saddle-and-minima", "onemlp.equilibrated_energy_hessian", "test_proofs.py::test_theorem_proves",
+        "E16",
+        "Eq. 16",
+        "Both eigenvalues of the equilibrated energy's Hessian at the origin lie below the loss's.",
+        "saddle-and-minima",
+        "onemlp.equilibrated_energy_hessian",
+        "test_proofs.py::test_theorem_proves",
         proved("eigenvalues"),
     ),
     Claim(
-        "E17–E19", "Eqs. 17–19", "Near the saddle each eigenvector's share of the weights grows or shrinks at its own "
+        "E17–E19",
+        "Eqs. 17–19",
+        "Near the saddle each eigenvector's share of the weights grows or shrinks at its own "
         "rate. (The exponent of the flow is printed without its minus sign.)",
-        "saddle-and-minima", "onemlp.linear_flow", "test_onemlp.py::FLOW",
+        "saddle-and-minima",
+        "onemlp.linear_flow",
+        "test_onemlp.py::test_linear_dynamics_equal_the_matrix_formulas",
         proved("gd-near-saddle", "flow", outcome=CORRECTED),
     ),
     Claim(
-        "A.3", "Theorem A.3", "Gradient descent on the equilibrated energy escapes the origin faster than on the loss.",
-        "saddle-and-minima", "onemlp.equilibrated_energy_hessian", "test_onemlp.py::A3",
+        "A.3",
+        "Theorem A.3",
+        "Gradient descent on the equilibrated energy escapes the origin faster than on the loss.",
+        "saddle-and-minima",
+        "onemlp.equilibrated_energy_hessian",
+        "test_onemlp.py::test_the_saddle_of_the_energy_is_the_easier_one_to_escape",
         proved("saddle-escape"),
     ),
     Claim(
-        "A.4", "Theorem A.4", "The minima of the equilibrated energy are flatter than the loss's.",
-        "saddle-and-minima", "onemlp.equilibrated_energy_hessian", "test_onemlp.py::A4",
+        "A.4",
+        "Theorem A.4",
+        "The minima of the equilibrated energy are flatter than the loss's.",
+        "saddle-and-minima",
+        "onemlp.equilibrated_energy_hessian",
+        "test_onemlp.py::test_the_minima_of_the_energy_are_flatter",
         proved("critical-points", "flat-minima"),
     ),
     Claim(
-        "F1", "Fig. 1, Section 3", "PC evades the saddle and takes a more direct path to the closest solutions.",
-        "landscape", "experiments.toy.training", "test_toy.py::TRAIN", verdicts.judge_landscape,
+        "F1",
+        "Fig. 1, Section 3",
+        "PC evades the saddle and takes a more direct path to the closest solutions.",
+        "landscape",
+        "experiments.toy.training",
+        "test_toy.py::test_training_follows_descent_step_by_step",
+        verdicts.judge_landscape,
     ),
     Claim(
-        "F2", "Fig. 2, Section 3", "PC's update points much closer and more reliably to the closest solution.",
-        "which-way", "experiments.toy.alignment", "test_toy.py::ALIGN", verdicts.judge_alignment,
+        "F2",
+        "Fig. 2, Section 3",
+        "PC's update points much closer and more reliably to the closest solution.",
+        "which-way",
+        "experiments.toy.alignment",
+        "test_toy.py::test_alignment_at_the_first_batch_is_the_cosine_at_the_start",
+        verdicts.judge_alignment,
     ),
     Claim(
-        "F5", "Fig. 5", "The continuous flow near saddle and minimum: PC leaves the one faster and nears the other "
+        "F5",
+        "Fig. 5",
+        "The continuous flow near saddle and minimum: PC leaves the one faster and nears the other "
         "more slowly, and the flow describes the stochastic updates well.",
-        "saddle-and-minima", "onemlp.linear_flow", "test_onemlp.py::FLOW", verdicts.judge_flows,
+        "saddle-and-minima",
+        "onemlp.linear_flow",
+        "test_onemlp.py::test_linear_dynamics_equal_the_matrix_formulas",
+        verdicts.judge_flows,
     ),
     Claim(
-        "F6", "Fig. 6, Section 3", "After training, PC's predictions are more robust to noise on the weights.",
-        "saddle-and-minima", "onemlp.perturbed_error", "test_onemlp.py::PERTURB", verdicts.judge_robustness,
+        "F6",
+        "Fig. 6, Section 3",
+        "After training, PC's predictions are more robust to noise on the weights.",
+        "saddle-and-minima",
+        "onemlp.perturbed_error",
+        "test_onemlp.py::test_perturbed_error_equals_gauss_hermite_quadrature",
+        verdicts.judge_robustness,
     ),
     Claim(
-        "F8", "Fig. 8", "Inference turns the loss landscape into the equilibrated energy within 10 steps.",
-        "landscape", "onemlp.euler_inference", "test_onemlp.py::EULER",
+        "F8",
+        "Fig. 8",
+        "Inference turns the loss landscape into the equilibrated energy within 10 steps.",
+        "landscape",
+        "onemlp.euler_inference",
+        "test_onemlp.py::test_euler_inference_multiplies_the_distance_by_the_contraction",
         verdicts.judge_inference_landscape,
     ),
     Claim(
-        "F9", "Fig. 9, Section 6", "γ = 2 recovers BP and γ = ½ recovers target propagation.",
-        "precision-ratio", "onemlp.target_propagation_loss", "test_onemlp.py::LIMITS",
+        "F9",
+        "Fig. 9, Section 6",
+        "γ = 2 recovers BP and γ = ½ recovers target propagation.",
+        "precision-ratio",
+        "onemlp.target_propagation_loss",
+        "test_onemlp.py::test_limits_of_the_algorithms",
         verdicts.judge_precision_ratio,
     ),
     Claim(
-        "T1", "Appendix A.1", "Twenty inference steps of η = 0.1 are enough to reach the equilibrium.",
-        "free-energy", "experiments.toy.inference_error", "test_toy.py::INFER",
+        "T1",
+        "Appendix A.1",
+        "Twenty inference steps of η = 0.1 are enough to reach the equilibrium.",
+        "free-energy",
+        "experiments.toy.inference_error",
+        "test_toy.py::test_inference_error_is_the_contraction_to_the_power_of_steps_for_w1",
         verdicts.judge_inference_steps,
     ),
     Claim(
-        "T2", "Section 3", "PC slows down near a minimum.",
-        "landscape", "experiments.toy.training", "test_toy.py::TRAIN", verdicts.judge_slowdown,
+        "T2",
+        "Section 3",
+        "PC slows down near a minimum.",
+        "landscape",
+        "experiments.toy.training",
+        "test_toy.py::test_training_follows_descent_step_by_step",
+        verdicts.judge_slowdown,
     ),
     Claim(
-        "C2", "Appendix A.1", "What N(1, 0.1) means, standard deviation or variance, does not matter on the 1MLP.",
-        "which-way", "data.toy_batches", "test_toy.py::SPREAD", verdicts.judge_spread,
+        "C2",
+        "Appendix A.1",
+        "What N(1, 0.1) means, standard deviation or variance, does not matter on the 1MLP.",
+        "which-way",
+        "data.toy_batches",
+        "test_toy.py::test_toy_batches_have_the_stated_moments_and_slope",
+        verdicts.judge_spread,
     ),
-]  # fmt: skip
+]
 
 CLAIMS = {claim.id: claim for claim in _ROWS}

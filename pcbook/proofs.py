@@ -8,156 +8,15 @@ or by a limit; no step is tried at sample points. `theorem.flipped(i)` makes ste
 [True, True]
 """
 
-from dataclasses import dataclass, field, replace
 from inspect import cleandoc
 from math import prod
 
 import sympy as sp
-from sympy import Abs, Expr, Matrix, Poly, Symbol, diag, diff, exp, eye, hessian, log, oo, sqrt, symbols
+from sympy import Abs, Matrix, Poly, Symbol, diag, diff, exp, eye, hessian, log, oo, sqrt, symbols
 
+from pcbook.theorem import AtMost, Equal, Less, Limit, ProofError, Theorem
 
-class ProofError(Exception):
-    """A step that does not check; the message names theorem, step and what remains."""
-
-
-def entrywise(function, value):
-    return value.applyfunc(function) if isinstance(value, sp.MatrixBase) else function(sp.sympify(value))
-
-
-def rest(lhs, rhs):
-    """What algebra leaves of lhs − rhs, each entry over a common denominator; None if that is nothing."""
-
-    def reduce(entry):
-        numerator, denominator = sp.fraction(sp.together(entry))
-        return sp.simplify(sp.expand(numerator)) / denominator
-
-    left = entrywise(reduce, lhs - rhs)
-    return None if left == entrywise(lambda entry: sp.S.Zero, left) else left
-
-
-def tex(expression):
-    return sp.latex(expression, ln_notation=True, order="old")
-
-
-@dataclass(frozen=True)
-class Step:
-    """A sentence and the formula it claims; each subclass is one way to check a formula.
-
-    `remainder()` is None once the claim is proved, else what remains; `flipped()` is the step with a false claim;
-    `left` and `right` are LaTeX names to show in place of long sides.
-    """
-
-    text: str
-    lhs: Expr | Matrix
-    rhs: Expr | Matrix
-    left: str = ""
-    right: str = ""
-    checked: bool = field(default=False, kw_only=True)
-    relation = "="
-
-    def latex(self):
-        return f"{self.left or tex(self.lhs)} {self.relation} {self.right or tex(self.rhs)}"
-
-    def flipped(self):
-        """The right side with its sign turned, or 1 where it is 0."""
-        return replace(self, rhs=entrywise(lambda entry: -entry or sp.S.One, self.rhs), right="")
-
-    def _repr_latex_(self):
-        return rf"$\displaystyle {self.latex()}$"
-
-
-class Equal(Step):
-    """lhs = rhs: every entry of lhs − rhs simplifies to zero."""
-
-    def remainder(self):
-        left = rest(self.lhs, self.rhs)
-        return left and f"lhs − rhs = {left}"
-
-
-@dataclass(frozen=True)
-class Less(Step):
-    """lhs < rhs (≤ in `AtMost`): a certificate, `since`, equals rhs − lhs, and the assumptions give its sign.
-
-    `given` writes hypotheses as symbols: {s: p − q} with s declared nonnegative is the hypothesis q ≤ p.
-    """
-
-    since: Expr | None = field(default=None, kw_only=True)
-    given: dict = field(default_factory=dict, kw_only=True)
-    relation = "<"
-    sign = "positive"
-
-    def remainder(self):
-        difference = sp.sympify(self.rhs - self.lhs)
-        certificate = difference if self.since is None else self.since
-        if left := rest(difference.subs(self.given), certificate.subs(self.given)):
-            return f"rhs − lhs − certificate = {left}"
-        known = getattr(certificate, f"is_{self.sign}")
-        return None if known else f"{certificate} is {'not' if known is False else 'not known to be'} {self.sign}"
-
-    def latex(self):
-        reason = "" if self.since is None else rf", \quad\text{{the difference being}}\quad {tex(self.since)}"
-        return (
-            super().latex()
-            + reason
-            + "".join(rf", \quad {tex(symbol)} = {tex(value)}" for symbol, value in self.given.items())
-        )
-
-    def flipped(self):
-        """The negation: rhs ≤ lhs for <, rhs < lhs for ≤."""
-        negation, since = type(self), None if self.since is None else -self.since
-        return negation(self.text, self.rhs, self.lhs, self.right, self.left, since=since, given=self.given)
-
-
-class AtMost(Less):
-    relation = r"\le"
-    sign = "nonnegative"
-
-
-@dataclass(frozen=True)
-class Limit(Step):
-    """lhs → rhs as `to` = (symbol, point), computed by sympy; at a finite point from the right."""
-
-    to: tuple = field(kw_only=True)
-
-    def remainder(self):
-        value = sp.sympify(self.lhs).limit(*self.to)
-        return None if value == self.rhs or rest(value, self.rhs) is None else f"the limit is {value}"
-
-    def latex(self):
-        return rf"\lim_{{{tex(self.to[0])} \to {tex(self.to[1])}}} {super().latex()}"
-
-
-@dataclass
-class Theorem:
-    """A statement, what it assumes, and the steps that prove it."""
-
-    name: str
-    title: str
-    statement: str
-    source: str
-    assumptions: str
-    steps: list[Step]
-
-    def prove(self):
-        """The steps, all checked; raises `ProofError` at the first that does not check."""
-        for i, step in enumerate(self.steps):
-            if remainder := step.remainder():
-                raise ProofError(f"{self.name}, step {i} ({step.text}): {remainder}")
-            self.steps[i] = replace(step, checked=True)
-        return list(self.steps)
-
-    def flipped(self, i):
-        """A copy in which step i claims something false: a negative control for `prove`."""
-        steps = [replace(step, checked=False) for step in self.steps]
-        steps[i] = steps[i].flipped()
-        return replace(self, steps=steps)
-
-    def _repr_markdown_(self):
-        rows = [f"**{self.title}** ({self.source})", self.statement, f"*Assumptions:* {self.assumptions}."]
-        for i, step in enumerate(self.steps, 1):
-            rows.append(f"{i}. {step.text}{' ✓' if step.checked else ''}\n\n   $$\n   {step.latex()}\n   $$")
-        return "\n\n".join(rows)
-
+__all__ = ["THEOREMS", "ProofError", "Theorem"]
 
 THEOREMS: dict[str, Theorem] = {}
 
@@ -242,9 +101,8 @@ def taylor_identity():
     slope = diff(PI2 * (y - w2 * z) ** 2 / 2, z).subs(z, w1 * x)
     yield Equal("The energy starts at the loss", start, PI2 * LOSS, r"\mathcal F(z_t)")
     yield Equal("Its slope there is the slope of the loss", g, slope, "g")
-    yield Equal(
-        "There is no third order", ENERGY, model, r"\mathcal F(z)", r"\mathcal F(z_t) + g\Delta z + I\Delta z^2/2"
-    )
+    second_order = r"\mathcal F(z_t) + g\Delta z + I\Delta z^2/2"
+    yield Equal("There is no third order", ENERGY, model, r"\mathcal F(z)", second_order)
     yield Equal("The Newton step lands on z*", w1 * x - g / info, EQUILIBRIUM, "z_t - I^{-1} g")
     yield Equal("and gains half of gᵀI⁻¹g", EQUILIBRATED_ENERGY, PI2 * LOSS - g**2 / (2 * info), F_STAR)
 
@@ -272,7 +130,7 @@ def eq7_on_1mlp():
     yield Equal("The printed sum is not", x * g / info + x * g, (2 + w2**2) * exact, "x I^{-1} g + x g")
     yield Less("Its factor is never 1", 1, 2 + w2**2)
     yield Equal("The corrected form is exact", x * (g - w2**2 * g / info), exact, r"x(g + w_2^2 \Delta z)")
-    yield Equal("For w2 the curvature at the origin", curvature, -(y**2), r"\partial_{w_2}^2 \mathcal F^*(0)")
+    yield Equal("For w₂ the curvature at the origin", curvature, -(y**2), r"\partial_{w_2}^2 \mathcal F^*(0)")
     yield Equal("is lost in print", printed, 0, r"\partial_{w_2}^2 \mathcal L(0)")
 
 
@@ -320,17 +178,10 @@ def eigenvalues():
     yield Less("The smaller one is more negative for ℱ*", ENERGY_MIN, LOSS_MIN, MIN_F, MIN_L, since=MIN_GAP)
     e_l, e_f = Matrix([x * y, Abs(x) * Abs(y)]), Matrix([2 * x * y, Abs(y) * (Y + S)])
     slope = (Y + S) / (2 * Abs(x))
-    yield Equal(
-        "The escape direction of ℒ",
-        PI2 * hessian_at_origin(LOSS) * e_l,
-        LOSS_MIN * e_l,
-        rf"\Pi_2 {H_L}(0)\,e",
-        f"{MIN_L} e",
-    )
-    yield Equal(
-        "The escape direction of ℱ*", hessian_at_origin(f_star) * e_f, ENERGY_MIN * e_f, rf"{H_F}(0)\,e", f"{MIN_F} e"
-    )
-    yield Less("leans towards w2", 1, slope, "1", "|e_2 / e_1|", since=(Y + Y**2 / (S + 2 * Abs(x))) / (2 * Abs(x)))
+    turned_l, turned_f = PI2 * hessian_at_origin(LOSS) * e_l, hessian_at_origin(f_star) * e_f
+    yield Equal("The escape direction of ℒ", turned_l, LOSS_MIN * e_l, rf"\Pi_2 {H_L}(0)\,e", f"{MIN_L} e")
+    yield Equal("The escape direction of ℱ*", turned_f, ENERGY_MIN * e_f, rf"{H_F}(0)\,e", f"{MIN_F} e")
+    yield Less("leans towards w₂", 1, slope, "1", "|e_2 / e_1|", since=(Y + Y**2 / (S + 2 * Abs(x))) / (2 * Abs(x)))
 
 
 @theorem("PC escapes the saddle faster", "Theorem A.3", "x, y ≠ 0; Π1, Π2, α > 0; GD on the quadratic model, Eq. 17")
@@ -436,9 +287,7 @@ def bp_limit():
     yield Limit("Its gradient", gradient(f_star), PI2 * gradient(LOSS), r"\nabla \mathcal F^*", to=(gamma, oo))
     yield Limit("The activity stays at the feedforward value", forward, w1 * x, "z^*", to=(gamma, oo))
     yield Equal("The gap", f_star, (1 - gap) * PI2 * LOSS, F_STAR)
-    yield Equal(
-        "At w2 = 1, γ = 2 leaves a third", gap.subs({gamma: 2, w2: 1}), sp.Rational(1, 3), r"w_2^2/(\gamma + w_2^2)"
-    )
+    yield Equal("At w₂ = 1, γ = 2 leaves a third", gap.subs({gamma: 2, w2: 1}), sp.Rational(1, 3), r"\text{gap}")
 
 
 @theorem("γ → 0 at fixed Π1: PC becomes target propagation", "Fig. 9", "y, w2 ≠ 0; Π1, Π2 > 0")
@@ -452,7 +301,7 @@ def tp_limit():
     yield Limit("Its gradient", slope.subs(w2, v), slope_tp.subs(w2, v), r"\nabla \mathcal F^*", to=(gamma, 0))
     yield Limit("The activity inverts the read-out", activity.subs(w2, v), y / v, "z^*", to=(gamma, 0))
     yield Equal("The energy in terms of its limit", energy, target * ratio, F_STAR)
-    yield Limit("At w2 = 0 there is no limit", energy.subs(w2, 0), oo, r"\mathcal F^*", to=(gamma, 0))
+    yield Limit("At w₂ = 0 there is no limit", energy.subs(w2, 0), oo, r"\mathcal F^*", to=(gamma, 0))
 
 
 # Symmetry, imbalance, noise, batches

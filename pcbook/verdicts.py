@@ -187,7 +187,7 @@ def judge_slowdown(seed):
     bp, pc, steps = _paired(seed, "steps")
     _, _, last = _paired(seed, "last")
     return measured(
-        f"To ℒ < {toy.TOLERANCE} PC takes {pc} steps and BP {bp}; of the difference {last} fall in the last decade of ℒ.",
+        f"To ℒ < {toy.TOLERANCE} PC takes {pc} steps and BP {bp}. The last decade of ℒ alone costs PC {last} more.",
         PC_needs_more_steps_in_total=steps.low > 0,
         PC_needs_more_steps_for_the_last_decade_of_the_loss=last.low > 0,
     )

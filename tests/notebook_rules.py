@@ -14,7 +14,7 @@ TAGS = {"remove-cell", "remove-input", "hide-input", "hide-cell", "remove-output
 LONGEST = 12  # lines of code in a cell: beyond that it belongs in the package
 
 READABLE_ID = re.compile(r"(?=.*[a-z]{3})[a-z0-9]+(-[a-z0-9]+)*")
-SENTENCE_END = re.compile(r"(?<!\bEq)(?<!\bEqs)(?<!\bFig)(?<!\bFigs)(?<!\bvs)(?<!\bet al)(?<!e\.g)(?<!i\.e)[.?!][)*]* +[A-Z]")
+SENTENCE_END = re.compile(r"(?<!Eq)(?<!Eqs)(?<!Fig)(?<!Figs)(?<!vs)(?<!et al)(?<!e\.g)(?<!i\.e)[.?!][)*]* +[A-Z]")
 
 
 def problems(path):

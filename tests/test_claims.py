@@ -19,7 +19,7 @@ def test_row_points_at_what_exists(claim):
     tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
     assert test in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     chapter = (ROOT / "book" / f"{claim.chapter}.ipynb").read_text(encoding="utf-8")
-assert f"({claim.anchor})=" in chapter
+    assert f"({claim.anchor})=" in chapter
 
 
 @pytest.mark.parametrize("claim", claims.CLAIMS.values(), ids=claims.CLAIMS)

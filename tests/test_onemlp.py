@@ -154,7 +154,7 @@ def test_derivatives_equal_autograd(z, w1, w2, x, y, pi1, pi2):
 
 
 @pytest.mark.parametrize(
-    "f, derivative, extra",
+    ("f", "derivative", "extra"),
     [
         (mlp.loss, mlp.loss_gradient, {}),
         (mlp.loss_gradient, mlp.loss_hessian, {}),
@@ -228,7 +228,8 @@ def test_euler_inference_multiplies_the_distance_by_the_contraction(steps, eta, 
 def test_euler_inference_converges_to_the_flow_at_first_order():
     p = dict(w1=0.7, w2=-1.3, x=1.2, y=0.8, pi1=2.0, pi2=0.5, z0=2.0)
     error = [abs(mlp.euler_inference(n, **p, eta=1 / n)[-1] - mlp.inference(1.0, **p)) for n in (1000, 2000)]
-    assert error[1] < 1e-3 and error[0] / error[1] == pytest.approx(2, rel=0.01)
+    assert error[1] < 1e-3
+    assert error[0] / error[1] == pytest.approx(2, rel=0.01)
 
 
 @pytest.mark.parametrize("eta", [0.01, 0.1, 0.7, 0.99, 1.01, 1.5])
@@ -236,7 +237,8 @@ def test_euler_inference_descends_exactly_when_it_contracts(eta):
     p = dict(w1=0.7, w2=-1.0, x=1.2, y=0.8)  # curvature 1 + w2² = 2: stable below η = 1
     gap = mlp.energy(mlp.euler_inference(15, **p, eta=eta), **p) - mlp.equilibrated_energy(**p)
     assert (abs(mlp.contraction(-1.0, eta)) < 1) == (eta < 1)
-    assert ((np.diff(gap) < 0) if eta < 1 else (np.diff(gap) > 0)).all() and gap[-1] > 0
+    assert ((np.diff(gap) < 0) if eta < 1 else (np.diff(gap) > 0)).all()
+    assert gap[-1] > 0
 
 
 # Near critical points
@@ -256,8 +258,8 @@ def test_linear_dynamics_equal_the_matrix_formulas(h, offset, alpha, t):
     close(mlp.linear_descent(6, hessian, offset, alpha), path)
 
 
-@pytest.mark.parametrize("point, order", [((0.0, 0.0), 3), ((-2.0, 0.5), 2)])
-@pytest.mark.parametrize("algorithm, hessian", [("BP", mlp.loss_hessian), ("PC", mlp.equilibrated_energy_hessian)])
+@pytest.mark.parametrize(("point", "order"), [((0.0, 0.0), 3), ((-2.0, 0.5), 2)])
+@pytest.mark.parametrize(("algorithm", "hessian"), [("BP", mlp.loss_hessian), ("PC", mlp.equilibrated_energy_hessian)])
 def test_descent_near_a_critical_point_is_linear_descent(algorithm, hessian, point, order):
     """The gradient is odd about the saddle, so the error of the quadratic model is of third order there."""
 
@@ -283,7 +285,7 @@ def nearest_by_multiplier(w1, w2, m):
     return (w1 - mid * w2) / (1 - mid**2), (w2 - mid * w1) / (1 - mid**2), mid
 
 
-@prop(150, w1=lopsided | st.just(0.0) | away, w2=lopsided | st.just(0.0) | away, m=lopsided)
+@prop(100, w1=lopsided | st.just(0.0) | away, w2=lopsided | st.just(0.0) | away, m=lopsided)
 def test_closest_solution_equals_the_multiplier_oracle(w1, w2, m):
     u, v = map(float, mlp.closest_solution(w1, w2, m))
     close(u * v, m, 1e-12, 0)
@@ -396,14 +398,16 @@ def test_descent_runs_every_start_as_if_alone(algorithm):
     pi1, pi2, alpha = rng.uniform(0.5, 2, (3, 5)) * [[1], [1], [0.1]]
     x, y = rng.normal(size=(2, 4, 5, 3))  # 4 steps, 5 starts, batches of 3
     path = mlp.descent(algorithm, W, zip(x, y, strict=True), alpha, pi1, pi2, damping=3.0)
-    assert path.shape == (5, 5, 2) and np.array_equal(path[0], W)
+    assert path.shape == (5, 5, 2)
+    assert np.array_equal(path[0], W)
     for i in range(5):
         w = W[i]
         for k in range(4):
             w = w + alpha[i] * mlp.update(algorithm, w, x[k, i], y[k, i], pi1[i], pi2[i], damping=3.0)
             close(path[k + 1, i], w)
     shared = mlp.descent(algorithm, W[0], [(X, Y)], alpha, pi1, pi2)  # one start, five settings
-    assert shared.shape == (2, 5, 2) and (shared[0] == W[0]).all()
+    assert shared.shape == (2, 5, 2)
+    assert (shared[0] == W[0]).all()
     close(mlp.descent(algorithm, -W, [(X, Y)] * 3, 0.1), -mlp.descent(algorithm, W, [(X, Y)] * 3, 0.1), 1e-12)
     assert mlp.descent(algorithm, W, [], 0.1).shape == (1, 5, 2)
 
@@ -453,4 +457,5 @@ def test_sampled_perturbed_error_estimates_the_closed_form():
     assert errors.shape == (20_000, 3, 5)
     error_of_mean = errors.std(axis=0) / sqrt(20_000)
     assert (np.abs(errors.mean(axis=0) - mlp.perturbed_error(**p)) <= 5 * error_of_mean + 1e-12).all()
-    assert (error_of_mean[1:] > 0).all() and (error_of_mean[0] < 1e-12).all()
+    assert (error_of_mean[1:] > 0).all()
+    assert (error_of_mean[0] < 1e-12).all()

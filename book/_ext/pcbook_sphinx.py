@@ -1,0 +1,83 @@
+"""What the book needs beyond Jupyter Book: one place per concern, each a Sphinx event handler.
+
+Warnings fail the build; the execution cache is keyed by the code it ran; every asset is local.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+KEYED = ("pcbook/**/*.py", "book/records/**/*", "requirements.txt", "requirements.lock")
+
+
+def digest(root):
+    """SHA-256 over all files whose content can change what a chapter computes."""
+    files = sorted({path for pattern in KEYED for path in Path(root).glob(pattern) if path.is_file()})
+    total = hashlib.sha256()
+    for path in files:
+        total.update(f"{path.relative_to(root)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()[:16]
+
+
+def prepare_execution(app, config):
+    """Kernels import this checkout and draw for the page; a changed package finds an empty cache.
+
+    Sphinx reads all pages again when `nb_execution_cache_path` changes, so no page keeps an old output.
+    """
+    os.environ["PCBOOK_STATIC"] = "1"
+    root = str(Path(app.srcdir).resolve())
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    sys.path.insert(0, root)
+    caches, current = Path(app.outdir).parent / ".jupyter_cache", digest(root)
+    for old in caches.glob("*/"):
+        if old.name != current:
+            shutil.rmtree(old)
+    config.nb_execution_cache_path = str(caches / current)
+
+
+def add_assets(app, config):
+    config.html_static_path.append(str(Path(__file__).parent.parent / "_static"))
+    app.add_css_file("pcbook.css")
+    app.add_js_file("pcbook.js", loading_method="defer")
+
+
+def drop_thebe(app):
+    """Jupyter Book loads sphinx-thebe, unused here, and its script raises an error on every page."""
+    for listeners in app.events.listeners.values():
+        listeners[:] = [entry for entry in listeners if not entry.handler.__module__.startswith("sphinx_thebe")]
+
+
+def vendor(app, exception):
+    """Copy what the pages would otherwise fetch from a CDN: plotly once for the site, MathJax with its fonts."""
+    if exception or app.builder.format != "html":
+        return
+    from pcbook.figures import TEMPLATES
+
+    target = Path(app.outdir) / "_static" / "vendor"
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copy(_package("plotly") / "package_data" / "plotly.min.js", target)
+    templates = {mode: template.to_plotly_json() for mode, template in TEMPLATES.items()}
+    (target / "plotly-templates.js").write_text(f"window.PCBOOK_TEMPLATES = {json.dumps(templates)};\n")
+    mathjax = _package("sphinx-mathjax-offline") / "static" / "mathjax"
+    for part in ("tex-chtml.js", "output/chtml/fonts", "a11y", "sre"):
+        copy = shutil.copytree if (mathjax / part).is_dir() else shutil.copy
+        options = {"dirs_exist_ok": True} if copy is shutil.copytree else {}
+        (target / "mathjax" / part).parent.mkdir(parents=True, exist_ok=True)
+        copy(mathjax / part, target / "mathjax" / part, **options)
+
+
+def _package(name):
+    return Path(importlib.util.find_spec(name).origin).parent
+
+
+def setup(app):
+    app.keep_going = True  # Sphinx then returns 1 if there was any warning, as with -W --keep-going
+    app.connect("config-inited", prepare_execution)
+    app.connect("config-inited", add_assets)
+    app.connect("builder-inited", drop_thebe)
+    app.connect("build-finished", vendor)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

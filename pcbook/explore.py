@@ -1,0 +1,158 @@
+"""One explorable figure, two bodies: live widgets under a kernel, precomputed frames in the built book.
+
+`explore(draw, *controls, caption=…, alt=…)` takes a function from parameter values to figures. With a
+kernel, sliders run over a continuous range and every move calls `draw`. In the book, `draw` has been
+called once for every combination of the controls' `values`, and a native `<input type="range">` picks
+the frame. Each frame is stored as its difference from the opening frame.
+"""
+
+import html
+import itertools
+import math
+from dataclasses import dataclass
+
+import ipywidgets
+
+from pcbook import page
+from pcbook.controls import Choice, Slider
+
+__all__ = ["Choice", "Explorer", "Slider", "explore"]
+
+MAX_FRAMES = 400  # more would make a page slow to open
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """`draw(**values) -> Figure | list[Figure]`, its controls, and the words around it; Jupyter displays it.
+
+    `draw` returns the same number of panels, and in each the same traces, for all values. A `ValueError`
+    that it raises is shown to the reader as a sentence.
+    """
+
+    draw: object
+    controls: tuple
+    caption: str
+    alt: str
+
+    def __post_init__(self):
+        names = [control.name for control in self.controls]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"controls are named {names}: must be one or more different names")
+        count = math.prod(len(control.values) for control in self.controls)
+        if count > MAX_FRAMES:
+            raise ValueError(f"controls span {count} frames: must be at most {MAX_FRAMES}")
+
+    @property
+    def start(self):
+        return {control.name: control.start for control in self.controls}
+
+    def figures(self, **values):
+        """The panels for these values, always a list."""
+        return _listed(self.draw(**values))
+
+    def payload(self):
+        """What the book stores: the opening panels, every frame's difference from them, and their arrays once each."""
+        panels, pool = page.encode(self.figures(**self.start)), {}
+        drawn = [figures for _, figures in frames(self.draw, *self.controls)]
+        if any(_structure(figures) != _structure(panels) for figures in drawn):
+            raise ValueError("draw: must return the same panels and traces for all values")
+        return {
+            "panels": _pooled(panels, pool),
+            "frames": [_pooled(difference(panels, figures), pool) for figures in drawn],
+            "texts": [[control.text(value) for value in control.values] for control in self.controls],
+            "pool": list(pool),
+        }
+
+    def html(self):
+        controls = "".join(control.html() for control in self.controls)
+        controls = f'<div class="pc-controls">{controls}</div>'
+        return page.to_html(self.figures(**self.start), self.payload(), self.caption, self.alt, controls)
+
+    def widget(self):
+        """A VBox with attributes `.controls` (name -> ipywidget), `.panels` and `.alert`."""
+        controls = {control.name: control.widget() for control in self.controls}
+        alert = ipywidgets.HTML()
+        body = page.to_widget(self.figures(**self.start), self.caption, self.alt, [*controls.values(), alert])
+
+        def update(_change):
+            try:
+                figures = self.figures(**{name: control.value for name, control in controls.items()})
+                alert.value = ""
+            except ValueError as error:
+                alert.value = f'<p role="alert">{html.escape(str(error))}</p>'
+                return
+            for panel, figure in zip(body.panels, figures, strict=True):
+                page.replace(panel, figure)
+
+        for control in controls.values():
+            control.observe(update, "value")
+        body.controls, body.alert = controls, alert
+        return body
+
+    def _repr_mimebundle_(self, **options):
+        if page.is_static():
+            return {"text/html": self.html(), "text/plain": self.alt}
+        return self.widget()._repr_mimebundle_(**options)
+
+
+def explore(draw, *controls, caption, alt):
+    """The `Explorer` of `draw`; as the last line of a cell, it shows itself."""
+    return Explorer(draw, controls, caption, alt)
+
+
+def frames(draw, *controls):
+    """`[(values, [encoded figure, …]), …]` for every combination of the controls' values, the last one fastest."""
+    grid = itertools.product(*(control.values for control in controls))
+    named = (dict(zip((control.name for control in controls), values, strict=True)) for values in grid)
+    return [(values, page.encode(_listed(draw(**values)))) for values in named]
+
+
+def shown(payload, index):
+    """What the page draws for frame `index` of a payload: the panels, with numpy arrays."""
+    return page.decode(_unpooled(merge(payload["panels"], payload["frames"][index]), payload["pool"]))
+
+
+def difference(old, new):
+    """The merge patch (RFC 7386) from `old` to `new`; lists of objects are compared place by place."""
+    if _both(dict, old, new):
+        changed = {key for key in new if key not in old or old[key] != new[key]}
+        gone = dict.fromkeys(old.keys() - new.keys())
+        return gone | {key: difference(old.get(key), new[key]) for key in new if key in changed}
+    if _both(list, old, new) and len(old) == len(new) and all(isinstance(item, dict) for item in (*old, *new)):
+        return {str(i): difference(*pair) for i, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1]}
+    return new
+
+
+def merge(old, patch):
+    """The inverse of `difference`, as the page does it."""
+    if not isinstance(patch, dict) or not isinstance(old, dict | list) or (isinstance(old, list) and "dtype" in patch):
+        return patch
+    if isinstance(old, list):
+        return [merge(item, patch[str(i)]) if str(i) in patch else item for i, item in enumerate(old)]
+    merged = old | {key: merge(old.get(key), value) for key, value in patch.items()}
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+def _listed(drawn):
+    return list(drawn) if isinstance(drawn, list | tuple) else [drawn]
+
+
+def _both(kind, *values):
+    return all(isinstance(value, kind) for value in values)
+
+
+def _structure(panels):
+    return [[trace["type"] for trace in panel["data"]] for panel in panels]
+
+
+def _pooled(value, pool):
+    """`value` with each base64 string replaced by its number in `pool` (string -> number)."""
+    if isinstance(value, dict):
+        return {k: pool.setdefault(v, len(pool)) if k == "bdata" else _pooled(v, pool) for k, v in value.items()}
+    return [_pooled(item, pool) for item in value] if isinstance(value, list) else value
+
+
+def _unpooled(value, pool):
+    if isinstance(value, dict):
+        return {k: pool[v] if k == "bdata" else _unpooled(v, pool) for k, v in value.items()}
+    return [_unpooled(item, pool) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,169 @@
+"""Plotly figures from arrays, with one look for the whole book; `show` puts them on the page.
+
+Labels are Unicode (γ, ℱ*, ℒ, w₁), never TeX. An algorithm has one colour, one dash and one marker
+everywhere (the colours are Okabe and Ito's, told apart by colour-blind readers too). All builders return
+a `plotly.graph_objects.Figure`; `add_…` draw into the figure they are given and return it.
+"""
+
+import itertools
+
+import numpy as np
+import plotly.graph_objects as go
+import plotly.io as pio
+
+from pcbook import checks
+from pcbook.page import show
+
+__all__ = ["COLOURS", "add_field", "add_manifold", "add_path", "curves", "intervals", "landscape", "show", "surface"]
+
+COLOURS = {"BP": "#D55E00", "PC": "#0072B2", "TRN": "#009E73", "TP": "#CC79A7"}
+DASHES = {"BP": "dash", "PC": "solid", "TRN": "dot", "TP": "dashdot"}
+MARKERS = {"BP": "circle", "PC": "square", "TRN": "diamond", "TP": "cross"}
+NEUTRAL = ("#E69F00", "#56B4E9", "#808080")  # for series that are no algorithm
+LANDSCAPE = "Cividis"
+
+
+def template(ink, grid="rgba(128,128,128,0.3)"):
+    """The book's plotly template: text in the colour `ink`, on whatever background the page has."""
+    axis = {"gridcolor": grid, "zerolinecolor": grid, "linecolor": grid, "automargin": True, "title": {"standoff": 6}}
+    solid = {"gridcolor": grid, "zerolinecolor": grid, "backgroundcolor": "rgba(0,0,0,0)", "nticks": 5}
+    layout = go.Layout(
+        font={"color": ink, "size": 13},
+        title={"x": 0.01, "y": 0.98, "yanchor": "top", "font": {"size": 15}},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        colorway=[*COLOURS.values(), *NEUTRAL],
+        margin={"l": 48, "r": 8, "t": 40, "b": 44},
+        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
+        xaxis=axis,
+        yaxis=axis,
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": grid, "activecolor": ink},
+        scene={
+            "xaxis": solid,
+            "yaxis": solid,
+            "zaxis": solid,
+            "dragmode": "turntable",
+            "camera": {"eye": {"x": 1.5, "y": 1.5, "z": 1.1}, "center": {"x": 0, "y": 0, "z": -0.15}},
+        },
+    )
+    return go.layout.Template(layout=layout)
+
+
+# The book swaps these two as the reader changes mode; a notebook's mode is unknown, so its ink suits both.
+TEMPLATES = {"light": template("#1f2328"), "dark": template("#d8dee4")}
+pio.templates["pcbook"] = template("#787878")
+pio.templates.default = "pcbook"
+
+
+def landscape(w1, w2, z, title, zmax=None, log=False, levels=20, scale=True):
+    """Contours of z (len(w2), len(w1)) over the weights, clipped at `zmax`; `log` spaces the levels evenly in log z.
+
+    `scale=False` leaves the colour bar out, for panels that share one.
+    """
+    z, top = np.asarray(z), float(np.max(z) if zmax is None else zmax)
+    bottom = max(float(np.min(z)), 1e-4 * top) if log else float(np.min(z))
+    shown = np.clip(z, bottom, top)
+    bar = {"thickness": 10, "outlinewidth": 0, "xpad": 4}
+    if log:
+        shown, bottom, top = np.log10(shown), np.log10(bottom), np.log10(top)
+        ticks = np.arange(np.ceil(bottom), np.floor(top) + 1)
+        bar |= {"tickvals": ticks, "ticktext": [f"{10.0**tick:g}" for tick in ticks]}
+    trace = go.Contour(
+        x=w1,
+        y=w2,
+        z=shown,
+        zmin=bottom,
+        zmax=top,
+        colorscale=LANDSCAPE,
+        showscale=scale,
+        colorbar=bar,
+        contours={"start": bottom, "end": top, "size": (top - bottom) / levels or 1},
+        line={"width": 0.5, "color": "rgba(255,255,255,0.4)"},
+        hovertemplate=f"w₁ %{{x:.2f}}, w₂ %{{y:.2f}}<br>{'log₁₀ ' if log else ''}%{{z:.3g}}<extra></extra>",
+    )
+    layout = {"title": {"text": title}, "xaxis": {"title": {"text": "w₁"}}, "yaxis": {"title": {"text": "w₂"}}}
+    fig = go.Figure(trace, layout)
+    fig.update_xaxes(range=[np.min(w1), np.max(w1)], constrain="domain", showgrid=False, zeroline=False)
+    fig.update_yaxes(range=[np.min(w2), np.max(w2)], constrain="domain", showgrid=False, zeroline=False)
+    return fig.update_yaxes(scaleanchor="x")
+
+
+def surface(w1, w2, z, title, zmax=None):
+    """The same landscape as a surface that the reader can turn."""
+    z = np.minimum(z, np.inf if zmax is None else zmax)
+    fig = go.Figure(go.Surface(x=w1, y=w2, z=z, colorscale=LANDSCAPE, showscale=False), {"title": {"text": title}})
+    return fig.update_scenes(xaxis_title="w₁", yaxis_title="w₂", zaxis_title="", aspectmode="cube")
+
+
+def add_field(fig, w1, w2, direction, colour="rgba(255,255,255,0.85)", name="direction"):
+    """Arrows of equal length along `direction` (len(w2), len(w1), 2); where it vanishes, none."""
+    norm = np.linalg.norm(direction, axis=-1, keepdims=True)
+    unit = np.divide(direction, norm, out=np.full(np.shape(direction), np.nan), where=norm > 0)
+    centre = np.stack(np.meshgrid(w1, w2), axis=-1)
+    length = 0.7 * min(np.ptp(w1) / (len(w1) - 1), np.ptp(w2) / (len(w2) - 1))
+    across = np.stack([-unit[..., 1], unit[..., 0]], axis=-1)
+    tail, tip = centre - length / 2 * unit, centre + length / 2 * unit
+    left, right = (tip - length * (0.35 * unit + side * 0.22 * across) for side in (1, -1))
+    gap = np.full_like(tip, np.nan)  # lifts the pen between arrows
+    x, y = np.stack([tail, tip, left, tip, right, gap], axis=2).reshape(-1, 2).T
+    line = {"color": colour, "width": 1}
+    return fig.add_scatter(x=x, y=y, mode="lines", line=line, name=name, hoverinfo="skip", showlegend=False)
+
+
+def add_manifold(fig, slope, limit, name="solutions"):
+    """The solutions w₁w₂ = `slope` within ±`limit`: the two branches of a hyperbola, dashed in white."""
+    slope, limit = float(checks.nonzero("slope", slope)), float(checks.positive("limit", limit))
+    right = np.geomspace(abs(slope) / limit, limit, 60)
+    x = np.concatenate([-right[::-1], [np.nan], right])
+    line = {"color": "#ffffff", "width": 2, "dash": "dash"}
+    return fig.add_scatter(x=x, y=slope / x, mode="lines", line=line, name=name, hoverinfo="skip", showlegend=False)
+
+
+def add_path(fig, path, algorithm, name=None):
+    """The trajectory `path` (n, 2) of `algorithm`, with its first and last point marked, haloed to stand out."""
+    x, y = np.asarray(path, dtype=float).T
+    size = np.full(len(x), 5 if len(x) <= 60 else 0)
+    size[[0, -1]] = 9
+    style = {"x": x, "y": y, "legendgroup": name or algorithm}
+    fig.add_scatter(**style, mode="lines", line={"color": "#fff", "width": 5}, showlegend=False, hoverinfo="skip")
+    marker = {"size": size, "symbol": MARKERS[algorithm], "line": {"color": "#fff", "width": 1}, "opacity": 1}
+    line = {"color": COLOURS[algorithm], "width": 2.5, "dash": DASHES[algorithm]}
+    return fig.add_scatter(**style, mode="lines+markers", line=line, marker=marker, name=name or algorithm)
+
+
+def curves(x, series, title, x_title, y_title, log_x=False, log_y=False):
+    """Lines over x from `{name: y}` or `{name: (y, low, high)}`, the latter with a band from low to high.
+
+    A name whose first word is an algorithm ("PC, exact") takes its colour and dash.
+    """
+    fig = go.Figure(layout={"title": {"text": title}})
+    fig.update_xaxes(title_text=x_title, type="log" if log_x else "linear")
+    fig.update_yaxes(title_text=y_title, type="log" if log_y else "linear")
+    for (name, value), (colour, dash, _) in zip(series.items(), _styles(series), strict=True):
+        y, *band = value if isinstance(value, tuple) else (value,)
+        if band:
+            edges, there_and_back = np.concatenate([band[1], band[0][::-1]]), np.concatenate([x, x[::-1]])
+            shade = {"fill": "toself", "fillcolor": colour + "33", "line": {"width": 0}, "hoverinfo": "skip"}
+            fig.add_scatter(x=there_and_back, y=edges, mode="lines", **shade, showlegend=False, legendgroup=name)
+        fig.add_scatter(x=x, y=y, mode="lines", name=name, line={"color": colour, "dash": dash}, legendgroup=name)
+    return fig
+
+
+def intervals(estimates, title, x_title, reference=None):
+    """Point estimates with intervals from `{name: (estimate, low, high)}`, one row each; a line at `reference`."""
+    fig = go.Figure(layout={"title": {"text": title}})
+    for (name, (value, low, high)), (colour, _, symbol) in zip(estimates.items(), _styles(estimates), strict=True):
+        bar = {"type": "data", "symmetric": False, "array": [high - value], "arrayminus": [value - low], "thickness": 2}
+        marker = {"color": colour, "symbol": symbol, "size": 9}
+        fig.add_scatter(x=[value], y=[name], error_x=bar, mode="markers", marker=marker, name=name, showlegend=False)
+    if reference is not None:
+        fig.add_vline(reference, line={"dash": "dot", "color": "#808080"})
+    return fig.update_xaxes(title_text=x_title).update_yaxes(autorange="reversed")
+
+
+def _styles(names):
+    """Colour, dash and marker of each name: its algorithm's, or the next neutral colour."""
+    neutral = itertools.cycle(NEUTRAL)
+    for name in names:
+        key = name.split()[0].rstrip(",:")
+        yield (COLOURS[key], DASHES[key], MARKERS[key]) if key in COLOURS else (next(neutral), "solid", "circle")

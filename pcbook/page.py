@@ -1,0 +1,136 @@
+"""How figures reach the reader: HTML that the built book draws, or widgets when a kernel is at hand.
+
+The build sets PCBOOK_STATIC=1 and gets HTML; JupyterLab, VS Code and plain Python do not, and get widgets.
+"""
+
+import base64
+import html
+import json
+import os
+
+import ipywidgets
+import numpy as np
+import plotly.graph_objects as go
+from IPython.display import display
+from markdown_it import MarkdownIt
+
+HEIGHT = 380  # pixels, unless a figure sets its own
+CODES = {"f": "f4", "i": "i4", "u": "u4"}  # numpy kind -> the four-byte type that the page receives
+
+
+def is_static():
+    """Whether the book is being built, so that no kernel will be there to answer."""
+    return os.environ.get("PCBOOK_STATIC") == "1"
+
+
+def check_words(panels, caption, alt):
+    """`ValueError` unless there is a caption, and an alt text that says more than any panel's title."""
+    if not panels:
+        raise ValueError("panels = (): must hold at least one figure")
+    for name, text in {"caption": caption, "alt": alt}.items():
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"{name} = {text!r}: must be a sentence that states what the figure shows")
+    title = max((panel.layout.title.text or "" for panel in panels), key=len)
+    if len(alt) <= len(title):
+        raise ValueError(f"alt = {alt!r}: must say more than the title {title!r}")
+
+
+def encode(value):
+    """A figure (or any part of one) as JSON-ready data without template; arrays in plotly's base64 form, float32."""
+    if isinstance(value, go.Figure):
+        parts = {"data": list(value.data), "layout": value.layout.to_plotly_json() | {"template": None}}
+        return encode(parts)
+    if isinstance(value, dict):
+        encoded = {key: encode(item) for key, item in value.items() if key != "uid"}
+        return {key: item for key, item in encoded.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [encode(item) for item in value]
+    if hasattr(value, "to_plotly_json"):
+        return encode(value.to_plotly_json())
+    if isinstance(value, np.ndarray) and value.dtype.kind in CODES and value.size:
+        code = CODES[value.dtype.kind]
+        packed = {"dtype": code, "bdata": base64.b64encode(np.ascontiguousarray(value, dtype=f"<{code}")).decode()}
+        return packed | ({"shape": ", ".join(map(str, value.shape))} if value.ndim > 1 else {})
+    if isinstance(value, np.ndarray | np.generic):
+        return encode(value.tolist())
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def decode(value):
+    """The inverse of `encode`, up to float32: the same data with numpy arrays in place of base64."""
+    if isinstance(value, dict) and "bdata" in value:
+        array = np.frombuffer(base64.b64decode(value["bdata"]), dtype=f"<{value['dtype']}")
+        return array.reshape([int(n) for n in value["shape"].split(",")]) if "shape" in value else array
+    if isinstance(value, dict):
+        return {key: decode(item) for key, item in value.items()}
+    return [decode(item) for item in value] if isinstance(value, list) else value
+
+
+def to_html(panels, payload, caption, alt, controls=""):
+    """The book's HTML for `panels`: `controls` above them, and `payload` for book/_static/pcbook.js to draw."""
+    check_words(panels, caption, alt)
+    data = json.dumps(payload, separators=(",", ":"), allow_nan=False, ensure_ascii=False).replace("</", "<\\/")
+    boxes = "".join(
+        f'<div class="pc-panel" style="height:{panel.layout.height or HEIGHT}px"></div>' for panel in panels
+    )
+    alt = html.escape(alt)
+    return (
+        f'<figure class="pc-figure"><div class="pc-explorer">'
+        f"<noscript>{alt} (This figure needs JavaScript.)</noscript>{controls}"
+        f'<div class="pc-panels" role="group" aria-label="{alt}">{boxes}</div>'
+        f'<script type="application/json">{data}</script></div>'
+        f"<figcaption>{_inline(caption)}</figcaption></figure>"
+    )
+
+
+def to_widget(panels, caption, alt, above=()):
+    """The same under a kernel: a VBox of the widgets `above`, live panels that wrap, and the caption.
+
+    The box has the attribute `.panels`, a list of `FigureWidget`.
+    """
+    check_words(panels, caption, alt)
+    live = [go.FigureWidget(panel) for panel in panels]
+    for widget in live:
+        widget._config = {"responsive": True, "displaylogo": False}
+        widget.layout.update(height=widget.layout.height or HEIGHT, autosize=True, uirevision="keep")
+    boxes = [
+        ipywidgets.Box([widget], layout={"flex": "1 1 320px", "min_width": "0", "display": "block"}) for widget in live
+    ]
+    hidden = f'<span style="position:absolute;clip-path:inset(50%)">{html.escape(alt)}</span>'
+    words = ipywidgets.HTML(f"<p>{_inline(caption)}{hidden}</p>")
+    body = ipywidgets.VBox([*above, ipywidgets.Box(boxes, layout={"flex_flow": "row wrap"}), words])
+    body.panels = live
+    return body
+
+
+def replace(panel, figure):
+    """Make the live `panel` show `figure`, which has the same traces, in one message to the browser."""
+    with panel.batch_update():
+        for old, new in zip(panel.data, figure.data, strict=True):
+            old.update(_difference(old, new), overwrite=True)
+        panel.layout.update(_difference(panel.layout, figure.layout), overwrite=True)
+
+
+def show(*panels, caption, alt):
+    """Display one or more plotly figures side by side (in a column on a phone).
+
+    `caption` states the finding in a sentence or two and may hold inline Markdown; `alt` says the same to
+    those who cannot see the figure. Write symbols in Unicode (γ, ℱ*), not TeX. Raises `ValueError` when
+    either is missing or `alt` says no more than a title.
+    """
+    if is_static():
+        body = {"text/html": to_html(panels, {"panels": encode(list(panels))}, caption, alt), "text/plain": alt}
+        display(body, raw=True)
+    else:
+        display(to_widget(panels, caption, alt))
+
+
+def _inline(text):
+    return MarkdownIt().renderInline(text)
+
+
+def _difference(old, new):
+    """What turns the properties `old` into `new`: new values, and `None` for those that are gone."""
+    kept = {"uid", "type", "template", "height", "autosize", "uirevision"}
+    old, new = old.to_plotly_json(), new.to_plotly_json()
+    return {key: new.get(key) for key in old.keys() | new.keys() if key not in kept}
