@@ -1,4 +1,4 @@
-"""Plotly figures from arrays, with one look for the whole book; `show` puts them on the page.
+"""Plotly figures from arrays, with one look for the whole book. `page.show` puts them on the page.
 
 Labels are Unicode (γ, ℱ*, ℒ, w₁), never TeX. An algorithm has one colour, one dash and one marker
 everywhere (the colours are Okabe and Ito's, told apart by colour-blind readers too). All builders return
@@ -12,9 +12,8 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 from pcbook import checks
-from pcbook.page import show
 
-__all__ = ["COLOURS", "add_field", "add_manifold", "add_path", "curves", "intervals", "landscape", "show", "surface"]
+__all__ = ["COLOURS", "add_field", "add_manifold", "add_path", "curves", "intervals", "landscape", "surface"]
 
 COLOURS = {"BP": "#D55E00", "PC": "#0072B2", "TRN": "#009E73", "TP": "#CC79A7"}
 DASHES = {"BP": "dash", "PC": "solid", "TRN": "dot", "TP": "dashdot"}

@@ -8,14 +8,29 @@ import html
 import json
 import os
 
+import anywidget
 import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
-from IPython.display import display
+from IPython.display import Markdown, display
 from markdown_it import MarkdownIt
 
 HEIGHT = 380  # pixels, unless a figure sets its own
 CODES = {"f": "f4", "i": "i4", "u": "u4"}  # numpy kind -> the four-byte type that the page receives
+
+
+class Fit(anywidget.AnyWidget):
+    """Invisible: keeps live figures as wide as their place; plotly by itself looks only when the window changes."""
+
+    _esm = """
+    if (!window.pcbookFit) {
+      const changed = () => requestAnimationFrame(() => window.dispatchEvent(new Event("resize")));
+      window.pcbookFit = new ResizeObserver(changed);
+      document.querySelectorAll(".js-plotly-plot").forEach((plot) => window.pcbookFit.observe(plot));
+      document.addEventListener("plotlywidget-after-render", ({ detail }) => window.pcbookFit.observe(detail.element));
+    }
+    export default { render() {} };
+    """
 
 
 def is_static():
@@ -90,15 +105,14 @@ def to_widget(panels, caption, alt, above=()):
     """
     check_words(panels, caption, alt)
     live = [go.FigureWidget(panel) for panel in panels]
-    for widget in live:
-        widget._config = {"responsive": True, "displaylogo": False}
-        widget.layout.update(height=widget.layout.height or HEIGHT, autosize=True, uirevision="keep")
-    boxes = [
-        ipywidgets.Box([widget], layout={"flex": "1 1 320px", "min_width": "0", "display": "block"}) for widget in live
-    ]
+    place = {"flex": "1 1 320px", "min_width": "0", "display": "block"}
+    for panel in live:
+        panel._config = {"responsive": True, "displaylogo": False}
+        panel.layout.update(height=panel.layout.height or HEIGHT, autosize=True, uirevision="keep")
+    boxes = ipywidgets.Box([ipywidgets.Box([panel], layout=place) for panel in live], layout={"flex_flow": "row wrap"})
     hidden = f'<span style="position:absolute;clip-path:inset(50%)">{html.escape(alt)}</span>'
     words = ipywidgets.HTML(f"<p>{_inline(caption)}{hidden}</p>")
-    body = ipywidgets.VBox([*above, ipywidgets.Box(boxes, layout={"flex_flow": "row wrap"}), words])
+    body = ipywidgets.VBox([Fit(), *above, boxes, words])
     body.panels = live
     return body
 
@@ -123,6 +137,16 @@ def show(*panels, caption, alt):
         display(body, raw=True)
     else:
         display(to_widget(panels, caption, alt))
+
+
+def say(text, fold=None):
+    """Display a computed sentence in Markdown; under the title `fold`, which the reader opens, if one is given."""
+    if fold is None:
+        display(Markdown(text))
+    elif is_static():
+        display(Markdown(f"::::{{admonition}} {fold}\n:class: dropdown\n\n{text}\n::::"))
+    else:
+        display(Markdown(f"<details><summary>{fold}</summary>\n\n{text}\n\n</details>"))
 
 
 def _inline(text):

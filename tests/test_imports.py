@@ -23,10 +23,11 @@ ALLOWED = {
     "experiments": {"checks", "data", "onemlp", "numpy"},
     "verdicts": {"data", "intervals", "onemlp", "proofs", "experiments", "numpy"},
     "claims": {"verdicts"},
-    "page": {"numpy", "plotly", "IPython", "ipywidgets", "markdown_it"},
+    "page": {"numpy", "plotly", "IPython", "ipywidgets", "anywidget", "markdown_it"},
     "figures": {"checks", "numpy", "plotly"},
-    "sliders": {"page", "numpy", "ipywidgets"},
-    "explore": {"sliders", "figures", "onemlp", "trust_region", "experiments", "numpy", "plotly"},
+    "controls": {"numpy", "ipywidgets"},
+    "sliders": {"page", "controls", "ipywidgets"},
+    "explore": {"sliders", "figures", "onemlp", "trust_region", "experiments", "intervals", "data", "numpy", "plotly"},
 }
 
 

@@ -11,12 +11,13 @@ import shutil
 import sys
 from pathlib import Path
 
-KEYED = ("pcbook/**/*.py", "book/records/**/*", "requirements.txt", "requirements.lock")
+COMPUTED_FROM = ("pcbook/**/*.py", "book/records/**/*", "requirements.txt", "requirements.lock")
+DRESSED_WITH = ("book/_static/*", "book/_ext/*.py")
 
 
-def digest(root):
-    """SHA-256 over all files whose content can change what a chapter computes."""
-    files = sorted({path for pattern in KEYED for path in Path(root).glob(pattern) if path.is_file()})
+def digest(root, patterns):
+    """SHA-256 over the names and contents of the files that match."""
+    files = sorted({path for pattern in patterns for path in Path(root).glob(pattern) if path.is_file()})
     total = hashlib.sha256()
     for path in files:
         total.update(f"{path.relative_to(root)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
@@ -32,7 +33,7 @@ def prepare_execution(app, config):
     root = str(Path(app.srcdir).resolve())
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     sys.path.insert(0, root)
-    caches, current = Path(app.outdir).parent / ".jupyter_cache", digest(root)
+    caches, current = Path(app.outdir).parent / ".jupyter_cache", digest(root, COMPUTED_FROM)
     for old in caches.glob("*/"):
         if old.name != current:
             shutil.rmtree(old)
@@ -40,6 +41,8 @@ def prepare_execution(app, config):
 
 
 def add_assets(app, config):
+    """The book's own script and style; Sphinx writes all pages again when `pcbook_assets` changes."""
+    config.pcbook_assets = digest(app.srcdir, DRESSED_WITH)
     config.html_static_path.append(str(Path(__file__).parent.parent / "_static"))
     app.add_css_file("pcbook.css")
     app.add_js_file("pcbook.js", loading_method="defer")
@@ -76,6 +79,7 @@ def _package(name):
 
 def setup(app):
     app.keep_going = True  # Sphinx then returns 1 if there was any warning, as with -W --keep-going
+    app.add_config_value("pcbook_assets", "", "html")
     app.connect("config-inited", prepare_execution)
     app.connect("config-inited", add_assets)
     app.connect("builder-inited", drop_thebe)

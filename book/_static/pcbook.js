@@ -13,7 +13,7 @@
   let library;
   const plotly = () => (library ??= Promise.all([load("plotly-templates.js"), load("plotly.min.js")]));
 
-  // The same merge patch as explore.merge: objects and lists of objects by place, null deletes.
+  // The same merge patch as sliders.merge: objects and lists of objects by place, null deletes.
   const isObject = (value) => value !== null && typeof value === "object";
   const merge = (old, patch) => {
     if (!isObject(patch) || Array.isArray(patch) || !isObject(old) || (Array.isArray(old) && "dtype" in patch)) return patch;

@@ -1,0 +1,87 @@
+"""The book, built once, and a browser to read it with, for the tests that need them."""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking"]
+
+
+def toc_pages(root=ROOT):
+    """The pages that `_toc.yml` lists, in the reader's order, without suffix: "book/index", ..."""
+
+    def walk(node):
+        if isinstance(node, dict):
+            for key, value in node.items():
+                yield from [value] if key in ("root", "file") else walk(value)
+        elif isinstance(node, list):
+            for item in node:
+                yield from walk(item)
+
+    return list(walk(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))))
+
+
+def build(root, **environment):
+    """`jupyter-book build .` in `root`; the finished process with stdout and stderr together in `.stdout`."""
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "."]
+    clean = {key: value for key, value in os.environ.items() if key not in ("PCBOOK_STATIC", "PYTHONPATH")}
+    return subprocess.run(
+        command, cwd=root, env=clean | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The folder with the built book; a second build of the same content takes seconds."""
+    result = build(ROOT)
+    assert result.returncode == 0, result.stdout[-5000:]
+    return ROOT / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def served(site):
+    """The built book's address on a loopback port."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+def find_chromium(playwright):
+    named = os.environ.get("PCBOOK_CHROMIUM")
+    candidates = [named] if named else [*map(shutil.which, BROWSERS), playwright.chromium.executable_path]
+    return next((path for path in candidates if path and Path(path).exists()), None)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium. Without one the tests skip, or fail where CI or PCBOOK_REQUIRE_BROWSER=1 asks for it."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        path = find_chromium(playwright)
+        if path is None:
+            reason = "no Chromium: install one (apt-get install chromium) or name it in PCBOOK_CHROMIUM"
+            required = os.environ.get("CI") or os.environ.get("PCBOOK_REQUIRE_BROWSER") == "1"
+            (pytest.fail if required else pytest.skip)(reason)
+        as_root = hasattr(os, "geteuid") and os.geteuid() == 0
+        args = [*FLAGS, "--no-sandbox"] if as_root else FLAGS
+        chromium = playwright.chromium.launch(executable_path=path, args=args)
+        yield chromium
+        chromium.close()

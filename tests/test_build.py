@@ -1,0 +1,103 @@
+"""The build on a book of one page: it reruns what changed, trusts what did not, and fails on any warning."""
+
+import shutil
+
+import nbformat
+import pytest
+from conftest import ROOT, build, toc_pages
+
+CHAPTERS = sorted((ROOT / "book").glob("**/*.ipynb"))
+
+
+def write_page(root, code="from pcbook import probe; print(f'answer {probe.ANSWER}')", text=""):
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    cells = [("markdown", "text", f"# Tiny\n\n{text}"), ("code", "code", code)]
+    notebook.cells = [getattr(nbformat.v4, f"new_{kind}_cell")(source, id=name) for kind, name, source in cells]
+    nbformat.write(notebook, root / "book" / "index.ipynb")
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A copy of the machinery around one page, and around one module that the page imports."""
+    keep = shutil.ignore_patterns("__pycache__", "*.ipynb", "*.md", "records")
+    for folder in ("book", "pcbook"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=keep)
+    for file in ("_config.yml", "requirements.txt"):
+        shutil.copy(ROOT / file, tmp_path)
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
+    (tmp_path / "pcbook" / "probe.py").write_text("ANSWER = 41\n")
+    write_page(tmp_path)
+    return tmp_path
+
+
+def page(root):
+    return (root / "_build" / "html" / "book" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_an_edit_in_the_package_reruns_the_page_and_nothing_else_does(tiny):
+    first = build(tiny)
+    assert first.returncode == 0, first.stdout
+    assert "Executing notebook" in first.stdout
+    assert "opening this file in a browser:\n    _build/html/index.html" in first.stdout
+    assert "answer 41" in page(tiny)
+    assert "book/index.html" in (tiny / "_build" / "html" / "index.html").read_text()
+
+    again = build(tiny)
+    assert again.returncode == 0
+    assert "Executing notebook" not in again.stdout
+
+    with (tiny / "book" / "_static" / "pcbook.css").open("a") as style:
+        style.write(".dressed {}")
+    dressed = build(tiny)
+    assert "Executing notebook" not in dressed.stdout
+    assert ".dressed" in (tiny / "_build" / "html" / "_static" / "pcbook.css").read_text()
+
+    (tiny / "pcbook" / "probe.py").write_text("ANSWER = 42\n")
+    edited = build(tiny)
+    assert edited.returncode == 0
+    assert "answer 42" in page(tiny)
+    assert "answer 41" not in page(tiny)
+    assert len(list((tiny / "_build" / ".jupyter_cache").iterdir())) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "messages"),
+    [
+        (
+            {"text": "{ref}`nowhere`, {cite}`nobody`, {role}`x`"},
+            [
+                "undefined label: 'nowhere'",
+                'could not find bibtex key "nobody"',
+                'Unknown interpreted text role "role"',
+            ],
+        ),
+        ({"code": "1 / 0"}, ["ZeroDivisionError"]),
+        (
+            {"code": "import sys, plotly.graph_objects as go; print('beware', file=sys.stderr); go.Figure()"},
+            ["stderr was found in the cell outputs", "unknown output mime type"],
+        ),
+    ],
+    ids=["references", "exception", "outputs"],
+)
+def test_a_fault_in_a_page_fails_the_build(tiny, fault, messages):
+    write_page(tiny, **fault)
+    result = build(tiny)
+    assert result.returncode != 0, result.stdout
+    for message in messages:
+        assert message in result.stdout
+
+
+def test_every_page_is_in_the_table_of_contents():
+    files = [p for p in (ROOT / "book").glob("**/*") if p.suffix in (".ipynb", ".md")]
+    shown = {p.relative_to(ROOT).with_suffix("").as_posix() for p in files if ".ipynb_checkpoints" not in p.parts}
+    assert shown == set(toc_pages())
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_chapters_hold_no_outputs(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            assert not cell.outputs, cell.id
+            assert cell.execution_count is None, cell.id

@@ -1,0 +1,117 @@
+"""A reader opens a chapter in JupyterLab, runs every cell, and moves γ: the figure follows the live kernel."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, toc_pages
+from playwright.sync_api import TimeoutError
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def chapter_with_gamma():
+    """The first chapter of the book that shows the γ slider."""
+    paths = (ROOT / f"{name}.ipynb" for name in toc_pages())
+    marks = ("gamma_explorer(", 'Slider(\\"gamma\\"')
+    return next(p for p in paths if p.exists() and any(mark in p.read_text(encoding="utf-8") for mark in marks))
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """JupyterLab on a loopback port, on a copy of the book, with settings of its own; always stopped."""
+    shutil.copytree(ROOT / "book", tmp_path / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = {
+        "ServerApp.port": port,
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.root_dir": tmp_path / "book",
+        "ServerApp.open_browser": False,
+        "ServerApp.allow_root": True,
+        "IdentityProvider.token": "",
+        "LabApp.news_url": "",
+        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        "LabApp.user_settings_dir": tmp_path / "settings",
+        "LabApp.workspaces_dir": tmp_path / "workspaces",
+    }
+    home = {"JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
+    environment = {key: value for key, value in os.environ.items() if key != "PCBOOK_STATIC"}
+    command = [sys.executable, "-m", "jupyterlab", *(f"--{key}={value}" for key, value in options.items())]
+    with (tmp_path / "lab.log").open("w") as log:
+        server = subprocess.Popen(
+            command, cwd=tmp_path, stdout=log, stderr=log, env=environment | home | {"PYTHONPATH": str(ROOT)}
+        )
+    try:
+        wait_until_up(f"http://127.0.0.1:{port}/api", server, tmp_path / "lab.log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()  # it stops its kernels, too
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def wait_until_up(url, server, log, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.3)
+    pytest.fail(f"JupyterLab did not start:\n{Path(log).read_text()[-3000:]}")
+
+
+STATE = """[...document.querySelectorAll('.js-plotly-plot')].map(plot => JSON.stringify([
+    plot.layout?.title?.text, plot._fullData?.map(trace => [trace.x, trace.y, trace.z].map(
+        rows => Array.from(rows ?? [], row => row?.length ? Array.from(row) : row)))]))"""
+
+
+RAN = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].some(e => /\\[[*0-9]/.test(e.innerText))"
+FITS = """[...document.querySelectorAll('.js-plotly-plot')].every(plot =>
+    plot.querySelector('.main-svg')?.getBoundingClientRect().width <= plot.parentElement.clientWidth + 1)"""
+
+
+def run_all(page, seconds=60):
+    """Run every cell. JupyterLab drops the command while the kernel is still connecting, so ask until it runs."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        page.click(".lm-MenuBar-item:has-text('Run')")
+        page.click(".lm-Menu-item[data-command='runmenu:run-all']")
+        try:
+            page.wait_for_function(RAN, timeout=5_000)
+            return
+        except TimeoutError:
+            continue
+    pytest.fail("no cell ran")
+
+
+def test_the_gamma_slider_moves_its_figure_in_jupyterlab(browser, lab):
+    path = chapter_with_gamma()
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.goto(f"{lab}/lab/tree/{path.relative_to(ROOT / 'book')}")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    run_all(page)
+    row = page.locator(".widget-slider:has-text('γ')").first
+    row.wait_for(timeout=60_000)
+    row.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('.js-plotly-plot .main-svg') !== null", timeout=30_000)
+    page.wait_for_function(FITS, timeout=10_000)
+    before, number = page.evaluate(STATE), row.locator(".widget-readout").inner_text()
+    row.locator("[role=slider]").focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"before => JSON.stringify({STATE}) !== JSON.stringify(before)", arg=before, timeout=20_000)
+    assert row.locator(".widget-readout").inner_text() != number
+    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    page.close()
