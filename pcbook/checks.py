@@ -27,6 +27,14 @@ def positive(name, value):
     return result
 
 
+def nonnegative(name, value):
+    """`value` as a float64 array; `ValueError` unless every entry is finite and ≥ 0."""
+    result = array(name, value)
+    if not np.all(result >= 0):
+        raise ValueError(f"{name} holds {_first(result, result < 0)}: must be ≥ 0")
+    return result
+
+
 def nonzero(name, value):
     """`value` as a float64 array; `ValueError` unless every entry is finite and not 0."""
     result = array(name, value)
@@ -91,4 +99,4 @@ def checked(function=None, **rules):
 
 
 def _first(values, bad):
-    return values[bad].flat[0] if values.ndim else values
+    return values[bad].flat[0]

@@ -12,9 +12,9 @@ import numpy as np
 class Slider:
     """A number: in the book one of `values`, under a kernel anything from `low` to `high`, on a log scale if `log`.
 
-    Whole `values` make a slider over whole numbers. `start` (one of `values`) defaults to the middle one,
-    `low` and `high` to the ends. Raises `ValueError` for values that are not finite, not increasing, or not
-    positive when `log`.
+    Whole `values` make a slider over whole numbers. `start` (one of `values`) defaults to the middle one, `low`
+    and `high` to the ends. A `live` one is there under a kernel only; the book keeps it at `start`. Raises
+    `ValueError` for values that are not finite, not increasing, or not positive when `log`.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Slider:
     log: bool = False
     low: float | None = None
     high: float | None = None
+    live: bool = False
 
     def __post_init__(self):
         values = tuple(np.ravel(self.values).tolist())
@@ -70,12 +71,13 @@ class Slider:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several named `values` (strings); `start` defaults to the first."""
+    """One of several named `values` (strings); `start` defaults to the first. `live` as for a `Slider`."""
 
     name: str
     label: str
     values: tuple
     start: str | None = None
+    live: bool = False
 
     def __post_init__(self):
         values = tuple(self.values)

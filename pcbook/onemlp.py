@@ -203,7 +203,7 @@ def closest_solution(w1, w2, slope):
 
 
 def _quartic_roots(a, b):
-    """Real parts of the four roots of u⁴ − a u³ + b u − 1, polished by Newton; shape (..., 4).
+    """Real parts of the four roots of u⁴ − a u³ + b u − 1, never 0; shape (..., 4).
 
     The real part of a complex root is a point like any other of the manifold: it never beats the minimum.
     """
@@ -211,14 +211,7 @@ def _quartic_roots(a, b):
     companion[..., 0, 0], companion[..., 0, 2], companion[..., 0, 3] = a, -b, 1.0
     companion[..., [1, 2, 3], [0, 1, 2]] = 1.0
     u = np.linalg.eigvals(companion).real
-    u = np.where(u == 0, 1.0, u)
-    a, b = a[..., None], b[..., None]
-    with np.errstate(all="ignore"):
-        for _ in range(2):
-            step = u - (((u - a) * u**2 + b) * u - 1) / ((4 * u - 3 * a) * u**2 + b)
-            closer = np.abs(((step - a) * step**2 + b) * step - 1) < np.abs(((u - a) * u**2 + b) * u - 1)
-            u = np.where(closer, step, u)
-    return u
+    return np.where(u == 0, 1.0, u)
 
 
 def cosine_similarity(a, b):
@@ -293,7 +286,7 @@ def _update(w, x, y, algorithm, pi1, pi2, damping):
 # Robustness: what noise on the weights does to the prediction, Fig. 6.
 
 
-@checked
+@checked(sigma=checks.nonnegative)
 def perturbed_error(w1, w2, x, y, sigma):
     """E[(y − (w2 + ξ2)(w1 + ξ1) x)²] = r² + x² (σ² (w1² + w2²) + σ⁴) for independent ξ ~ N(0, σ²)."""
     return (y - w2 * w1 * x) ** 2 + x**2 * (sigma**2 * (w1**2 + w2**2) + sigma**4)
@@ -304,11 +297,12 @@ def sample_perturbed_error(w1, w2, x, y, sigma, samples, generator):
 
     `generator` is a `numpy.random.Generator`; the mean over the first axis estimates `perturbed_error`.
     """
-    samples, arrays = checks.count("samples", samples), dict(w1=w1, w2=w2, x=x, y=y, sigma=sigma)
-    w1, w2, x, y, sigma = (checks.array(name, value) for name, value in arrays.items())
-    checks.broadcast(**arrays)
-    noise1, noise2 = generator.normal(size=(2, samples, *np.broadcast_shapes(*map(np.shape, arrays.values()))))
-    return (y - (w2 + sigma * noise2) * (w1 + sigma * noise1) * x) ** 2
+    if not isinstance(generator, np.random.Generator):
+        raise ValueError(f"generator = {generator!r}: must be a numpy.random.Generator")
+    shape = perturbed_error(w1, w2, x, y, sigma).shape  # checks the arguments
+    w1, w2, x, y, sigma = map(np.asarray, (w1, w2, x, y, sigma))
+    noise1, noise2 = sigma * generator.normal(size=(2, checks.count("samples", samples), *shape))
+    return (y - (w2 + noise2) * (w1 + noise1) * x) ** 2
 
 
 def _stack(a, b):

@@ -149,6 +149,11 @@ def say(text, fold=None):
         display(Markdown(f"<details><summary>{fold}</summary>\n\n{text}\n\n</details>"))
 
 
+def link(text, chapter, label):
+    """Markdown that links to a labelled place: in the book to the place, under a kernel to the chapter's notebook."""
+    return f"[{text}](#{label})" if is_static() else f"[{text}]({chapter}.ipynb)"
+
+
 def _inline(text):
     return MarkdownIt().renderInline(text)
 

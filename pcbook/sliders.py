@@ -38,7 +38,7 @@ class Explorer:
         names = [control.name for control in self.controls]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"controls are named {names}: must be one or more different names")
-        count = math.prod(len(control.values) for control in self.controls)
+        count = math.prod(len(control.values) for control in self.controls if not control.live)
         if count > MAX_FRAMES:
             raise ValueError(f"controls span {count} frames: must be at most {MAX_FRAMES}")
 
@@ -59,12 +59,12 @@ class Explorer:
         return {
             "panels": _pooled(panels, pool),
             "frames": [_pooled(difference(panels, figures), pool) for figures in drawn],
-            "texts": [[control.text(value) for value in control.values] for control in self.controls],
+            "texts": [[c.text(value) for value in c.values] for c in self.controls if not c.live],
             "pool": list(pool),
         }
 
     def html(self):
-        controls = "".join(control.html() for control in self.controls)
+        controls = "".join(control.html() for control in self.controls if not control.live)
         controls = f'<div class="pc-controls">{controls}</div>'
         return page.to_html(self.figures(**self.start), self.payload(), self.caption, self.alt, controls)
 
@@ -101,8 +101,11 @@ def explore(draw, *controls, caption, alt):
 
 
 def frames(draw, *controls):
-    """`[(values, [encoded figure, …]), …]` for every combination of the controls' values, the last one fastest."""
-    grid = itertools.product(*(control.values for control in controls))
+    """`[(values, [encoded figure, …]), …]` for every combination of the controls' values, the last one fastest.
+
+    Live controls stay at their start.
+    """
+    grid = itertools.product(*((control.start,) if control.live else control.values for control in controls))
     named = (dict(zip((control.name for control in controls), values, strict=True)) for values in grid)
     return [(values, page.encode(_listed(draw(**values)))) for values in named]
 

@@ -88,16 +88,24 @@ def judge_landscape(seed):
 
 
 def judge_alignment(seed, count=10_000):
-    gain = {s: toy.alignment(count, seed, scale=s, algorithms=("BP", "PC")) for s in (1.0, 2.0)}
-    gain = {s: cosines["PC"] - cosines["BP"] for s, cosines in gain.items()}
+    cosine = {s: toy.alignment(count, seed, scale=s, algorithms=("BP", "PC")) for s in (1.0, 2.0)}
+    gain = {s: cosines["PC"] - cosines["BP"] for s, cosines in cosine.items()}
     by_batch = [intervals.mean(batch) for batch in gain[1.0]]
     better, wide = intervals.share(gain[1.0][0] > 0), intervals.mean(gain[2.0][0])
+    bp, pc = ((c[0] - c[0].mean()) ** 2 for c in cosine[1.0].values())
+    variance = intervals.mean(pc - bp)
+    step = {name: onemlp.update(name, toy.starts(count, seed), 1.0, toy.SLOPE) for name in ("BP", "PC", "TRN")}
+    bp, pc = (onemlp.cosine_similarity(step[name], step["TRN"]) for name in ("BP", "PC"))
+    newton = intervals.mean(pc - bp)
     return measured(
-        f"Over {count} starts from U(−1, 1) PC's cosine at the first batch exceeds BP's by {by_batch[0]}, yet PC "
-        f"is the better aligned one in only {better.percent()} of them. From U(−2, 2) the difference is {wide}.",
+        f"Over {count} starts from U(−1, 1) PC's cosine at the first batch exceeds BP's by {by_batch[0]}, its variance "
+        f"exceeds BP's by {variance}, and PC is the better aligned one in {better.percent()} of the starts. From "
+        f"U(−2, 2) the difference is {wide}. PC's cosine with trust-region Newton exceeds BP's by {newton}.",
         closer_on_average_at_each_of_five_batches=all(interval.low > 0 for interval in by_batch),
         closer_in_most_initialisations=better.low > 0.5,
+        varying_less_between_initialisations=variance.high < 0,
         closer_when_weights_start_twice_as_large=wide.low > 0,
+        closer_to_trust_region_Newton_than_BP_is=newton.low > 0,
     )
 
 
@@ -194,14 +202,16 @@ def judge_slowdown(seed):
 
 
 def judge_spread(seed, count=5000):
-    gains = {}
+    gain = {}
     for reading, spread in data.SPREADS.items():
         cosines = toy.alignment(count, seed, spread=spread, algorithms=("BP", "PC"))
-        gains[reading] = intervals.mean((cosines["PC"] - cosines["BP"])[-1])
-    first, second = gains.values()
+        gain[reading] = cosines["PC"] - cosines["BP"]
+    deviation, variance = gain.values()
     return measured(
-        "PC's gain in cosine at the fifth batch is "
-        + " and ".join(f"{gain} with 0.1 as the {reading}" for reading, gain in gains.items())
-        + ": on a linear task a batch acts only through the mean of x², so the reading rescales the learning rate.",
-        the_reading_of_N_1_0_1_changes_nothing_on_the_1MLP=first.low < second.high and second.low < first.high,
+        "At the fifth batch PC's gain in cosine is "
+        + " and ".join(f"{intervals.mean(g[-1])} with 0.1 as the {reading}" for reading, g in gain.items())
+        + ". On a linear task a batch acts only through the mean of x², so the reading rescales the learning rate.",
+        the_first_step_has_the_same_direction=np.allclose(deviation[0], variance[0], atol=1e-9),
+        PC_is_ahead_on_average_either_way=all(intervals.mean(g[-1]).low > 0 for g in gain.values()),
+        PC_is_behind_in_most_initialisations_either_way=all(intervals.share(g > 0).high < 0.5 for g in gain.values()),
     )

@@ -27,7 +27,18 @@ ALLOWED = {
     "figures": {"checks", "numpy", "plotly"},
     "controls": {"numpy", "ipywidgets"},
     "sliders": {"page", "controls", "ipywidgets"},
-    "explore": {"sliders", "figures", "onemlp", "trust_region", "experiments", "intervals", "data", "numpy", "plotly"},
+    "explore": {
+        "checks",
+        "sliders",
+        "figures",
+        "onemlp",
+        "trust_region",
+        "experiments",
+        "intervals",
+        "data",
+        "numpy",
+        "plotly",
+    },
 }
 
 

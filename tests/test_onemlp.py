@@ -129,7 +129,7 @@ def test_flipping_both_weights_changes_no_objective(z, w1, w2, x, y, pi1, pi2):
         (mlp.equilibrated_energy, pi1, pi2),
         (mlp.equilibrated_energy_hessian, pi1, pi2),
         (mlp.target_propagation_loss, pi1),
-        (mlp.perturbed_error, z),
+        (mlp.perturbed_error, abs(z)),
     ):
         close(f(-w1, -w2, x, y, *more), f(w1, w2, x, y, *more), 0, 0)
     close(mlp.energy(-z, -w1, -w2, x, y, pi1, pi2), mlp.energy(z, w1, w2, x, y, pi1, pi2), 0, 0)
@@ -456,11 +456,21 @@ def test_perturbed_error_equals_gauss_hermite_quadrature(w1, w2, x, y, sigma):
     close(mlp.perturbed_error(w1, w2, x, y, 0), 2 * mlp.loss(w1, w2, x, y), 1e-14)
 
 
-def test_sampled_perturbed_error_estimates_the_closed_form():
-    p = dict(w1=W[:, 0], w2=W[:, 1], x=1.2, y=-0.7, sigma=[[0.0], [0.3], [0.5]])
+def test_sampled_perturbed_error_has_the_mean_and_the_spread_of_the_closed_form():
+    p = dict(w1=W[:, 0], w2=W[:, 1], x=1.2, y=-0.7, sigma=np.array([[0.0], [0.3], [0.5]]))
     errors = mlp.sample_perturbed_error(**p, samples=20_000, generator=np.random.default_rng(4))
     assert errors.shape == (20_000, 3, 5)
-    error_of_mean = errors.std(axis=0) / sqrt(20_000)
-    assert (np.abs(errors.mean(axis=0) - mlp.perturbed_error(**p)) <= 5 * error_of_mean + 1e-12).all()
-    assert (error_of_mean[1:] > 0).all()
-    assert (error_of_mean[0] < 1e-12).all()
+    nodes, weights = np.polynomial.hermite_e.hermegauss(5)
+    weights = np.outer(weights, weights) / weights.sum() ** 2
+    w1, w2 = (p[name][..., None, None] + p["sigma"][..., None, None] * nodes for name in ("w1", "w2"))
+    exact = ((p["y"] - w1 * np.swapaxes(w2, -1, -2) * p["x"]) ** 4 * weights).sum((-1, -2))  # E of the squared error
+    spread = np.sqrt(np.maximum(exact - mlp.perturbed_error(**p) ** 2, 0))
+    assert (np.abs(errors.mean(axis=0) - mlp.perturbed_error(**p)) <= 5 * spread / sqrt(20_000) + 1e-9).all()
+    close(errors.std(axis=0), spread, 0.1, 1e-6)
+
+
+@pytest.mark.parametrize("wrong", [dict(sigma=-0.1), dict(generator=7), dict(samples=-1), dict(samples=2.5)])
+def test_sampling_names_a_bad_argument(wrong):
+    arguments = dict(w1=1.0, w2=1.0, x=1.0, y=1.0, sigma=0.5, samples=3, generator=np.random.default_rng(0)) | wrong
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        mlp.sample_perturbed_error(**arguments)

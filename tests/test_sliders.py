@@ -215,3 +215,12 @@ def test_it_displays_itself_as_html_in_the_book_and_as_a_widget_elsewhere(monkey
 def test_numbers_read_well():
     slider = Slider("a", "γ", [-0.5, 1000.0])
     assert [slider.text(v) for v in (-0.5, 0.31622776, 1000.0)] == ["γ = −0.5", "γ = 0.316", "γ = 1000"]
+
+
+def test_a_live_control_is_there_under_a_kernel_only():
+    explorer = Explorer(draw, (GAMMA, Choice("algorithm", "algorithm", ALGORITHM.values, live=True)), **WORDS)
+    values = [values for values, _ in sliders.frames(explorer.draw, *explorer.controls)]
+    assert len(values) == len(explorer.payload()["frames"]) == len(GAMMA.values)
+    assert {v["algorithm"] for v in values} == {ALGORITHM.values[0]}
+    assert "<select" not in explorer.html()
+    assert set(explorer.widget().controls) == {GAMMA.name, "algorithm"}

@@ -2,3 +2,7 @@
 
 An explorer shows itself as the last line of a cell, with live sliders under a kernel and as frames in the book.
 """
+
+from pcbook.explore.precision_ratio import gamma_explorer
+
+__all__ = ["gamma_explorer"]

@@ -1,0 +1,138 @@
+"""Figures of the chapter on the precision ratio γ = Π1/Π2: the dial between BP and target propagation (Fig. 9)."""
+
+import functools
+import itertools
+
+import numpy as np
+
+from pcbook import checks, figures, onemlp, sliders
+from pcbook.experiments import toy
+
+X, Y = 1.0, toy.SLOPE  # one sample stands for all batches: theorem "batch"
+AXIS = np.linspace(-2, 2, 41)
+TOP = 4.0  # the colours end here
+GREY = figures.NEUTRAL[2]
+
+
+def precisions(gamma):
+    """Π1 = 1 + γ and Π2 = 1 + 1/γ: the pair with ratio γ and total variance 1/Π1 + 1/Π2 = 1.
+
+    With them ℱ* = (1 + γ) ℒ / (γ + w2²), which tends to ℒ as γ → ∞ and to ½(y/w2 − w1 x)² as γ → 0.
+    Raises `ValueError` unless `gamma` is finite and > 0.
+    """
+    gamma = checks.positive("gamma", gamma)
+    return 1 + gamma, 1 + 1 / gamma
+
+
+def angles(gamma, limit, w):
+    """Angle in degrees between PC's update at precision ratio `gamma` and that of `limit`, "BP" or "TP", at `w`.
+
+    `gamma` broadcasts against w (..., 2) without its last axis.
+    """
+    cosine = onemlp.cosine_similarity(onemlp.update("PC", w, X, Y, pi1=gamma), onemlp.update(limit, w, X, Y))
+    return np.degrees(np.arccos(cosine))
+
+
+def ratios(count=33):
+    """Precision ratios over four decades, evenly spaced on a log scale but for exact ½, 1 and 2."""
+    values = np.geomspace(0.01, 100, count)
+    for exact in (0.5, 1.0, 2.0):
+        values[np.abs(np.log(values / exact)).argmin()] = exact
+    return values
+
+
+def path(algorithm, w0, learning_rate, gamma, steps=160):
+    """Weights (n, 2) of full-batch descent from `w0`, cut where a run leaves |w| ≤ 50."""
+    pi1, pi2 = precisions(gamma) if algorithm == "PC" else (1.0, 1.0)
+    w = onemlp.descent(algorithm, w0, itertools.repeat((X, Y), steps), learning_rate, pi1, pi2)
+    return w[np.logical_and.accumulate(np.all(np.abs(w) <= 50, axis=-1))]
+
+
+_path = functools.lru_cache(512)(path)
+
+
+def gamma_explorer(start=(1.0, 0.6), learning_rate=0.05):
+    """Fig. 9's dial: ℱ* at total variance 1 with the paths of BP, PC and TP, and PC's angle to the other two.
+
+    In the book γ takes 33 values; under a kernel it is continuous, and the start, α and the algorithms move too.
+    """
+    w1, w2 = np.meshgrid(AXIS, AXIS)
+    starts = toy.starts(2000, seed=0)
+
+    def draw(gamma, w1_start=start[0], w2_start=start[1], learning_rate=learning_rate, algorithm="all three"):
+        energy = onemlp.equilibrated_energy(w1, w2, X, Y, *precisions(gamma))
+        fig = figures.landscape(AXIS, AXIS, energy, f"ℱ* at γ = {gamma:.3g}", zmax=TOP)
+        figures.add_manifold(fig, Y / X, AXIS[-1])
+        for name in ("BP", "TP", "PC"):
+            w0 = float(w1_start), float(w2_start)
+            way = _path(name, w0, float(learning_rate), float(gamma) if name == "PC" else None)
+            figures.add_path(fig, way, name, f"{name}, γ = {gamma:.3g}" if name == "PC" else name)
+            if algorithm not in ("all three", name):
+                fig.data[-1].visible = fig.data[-2].visible = False
+        return [fig.update_layout(height=460), _dial(gamma, starts)]
+
+    return sliders.explore(
+        draw,
+        sliders.Slider("gamma", "γ", ratios(), start=1.0, log=True),
+        sliders.Slider("w1_start", "start w₁", (-2.0, start[0], 2.0), start=start[0], live=True),
+        sliders.Slider("w2_start", "start w₂", (-2.0, start[1], 2.0), start=start[1], live=True),
+        sliders.Slider("learning_rate", "learning rate α", (0.01, learning_rate, 0.2), start=learning_rate, live=True),
+        sliders.Choice("algorithm", "paths", ("all three", "BP", "PC", "TP"), live=True),
+        caption="Left: the landscape that PC descends, its solutions (dashed), and three paths from one start. Large γ "
+        "takes PC along BP's path, small γ along that of target propagation. Right: the mean angle between PC's step "
+        "and theirs. The ends of the dial are **limits**; γ = 2 and γ = ½ are on the way.",
+        alt="Left, contours of the equilibrated energy over the two weights, with the paths of BP, PC and TP from one "
+        "start; at small precision ratio a ridge stands along zero output weight and PC follows TP, at large ratio "
+        "the ridge is gone and PC follows BP. Right, PC's mean angle to BP falls from about 70 degrees to zero as "
+        "the ratio grows, its angle to TP rises from zero to about 70, and they cross near one half.",
+    )
+
+
+@functools.cache
+def _mean_angles():
+    starts, gamma = toy.starts(2000, seed=0), np.geomspace(0.01, 100, 81)
+    return gamma, {limit: angles(gamma[:, None], limit, starts).mean(axis=-1) for limit in ("BP", "TP")}
+
+
+def _dial(gamma, starts):
+    """Mean angle of PC(γ) to BP and to TP over γ, with a marker at `gamma`."""
+    x, means = _mean_angles()
+    series = {f"{limit} to PC": mean for limit, mean in means.items()}
+    fig = figures.curves(x, series, "Mean angle between the steps", "precision ratio γ", "degrees", log_x=True)
+    here = [angles(gamma, limit, starts).mean() for limit in ("BP", "TP")]
+    marker = {"size": 12, "color": figures.COLOURS["PC"], "symbol": "square", "line": {"color": "#ffffff", "width": 1}}
+    fig.add_scatter(x=[gamma, gamma], y=here, mode="markers+lines", marker=marker, name="PC now")
+    fig.data[-1].line = {"color": figures.COLOURS["PC"], "width": 1}
+    for claimed, text in ((0.5, "½"), (2.0, "2")):
+        line = {"color": GREY, "width": 1, "dash": "dot"}
+        style = {"mode": "lines+text", "text": [f"γ = {text}", ""], "textposition": "top center", "showlegend": False}
+        fig.add_scatter(x=[claimed, claimed], y=[80, 0], line=line, hoverinfo="skip", **style)
+    fig.update_yaxes(range=[-2, 90], dtick=15)
+    return fig.update_xaxes(range=[-2.05, 2.05], dtick=1).update_layout(height=460)
+
+
+def convergence_figure(k, errors):
+    """Median and 5 to 95 % band over starts of `{name: errors (len(k), starts)}`, doubly logarithmic."""
+    series = {name: tuple(np.quantile(error, [0.5, 0.05, 0.95], axis=1)) for name, error in errors.items()}
+    fig = figures.curves(k, series, "Relative error of PC's gradient", "k", "relative error", log_x=True, log_y=True)
+    return fig.update_xaxes(dtick=1).update_yaxes(dtick=1, exponentformat="power")
+
+
+def escape_figures(gamma, rates, turned):
+    """−λ_min at the saddle by `{scale: rate}` over γ, and the angle between escape direction and closest solution."""
+    series = rates | {"BP": np.ones(len(gamma))}
+    speed = figures.curves(gamma, series, "Escape rate −λ_min", "γ", "rate", log_x=True, log_y=True)
+    aim = figures.curves(gamma, {"PC": turned}, "Escape direction, off the solutions by", "γ", "degrees", log_x=True)
+    return [speed.update_xaxes(dtick=1).update_yaxes(dtick=1), aim.update_xaxes(dtick=1).update_yaxes(dtick=15)]
+
+
+def flatness_figures(gamma, factor):
+    """PC's curvature at a solution over BP's, from `{(scale, label of the solution): factor}`; a panel per scale."""
+    panels = []
+    for scale in dict.fromkeys(scale for scale, _ in factor):
+        series = {label: values for (of, label), values in factor.items() if of == scale}
+        fig = figures.curves(gamma, series, f"Curvature ÷ BP's, {scale}", "γ", "factor", log_x=True, log_y=True)
+        for trace, dash in zip(fig.data, ("solid", "dash", "dot"), strict=True):
+            trace.line.dash = dash
+        panels.append(fig.update_xaxes(dtick=1).update_yaxes(range=[-2.6, 0.8], dtick=1))
+    return panels

@@ -1,0 +1,82 @@
+"""Every explorer of every chapter: its frames hold what the kernel computes, its widgets move, bad input answers."""
+
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import pytest
+
+from pcbook import explore, onemlp, page, sliders
+
+MODULES = [importlib.import_module(f"pcbook.explore.{m.name}") for m in pkgutil.iter_modules(explore.__path__)]
+FOUND = {
+    f"{module.__name__.rsplit('.', 1)[1]}.{name}": function
+    for module in MODULES
+    for name, function in inspect.getmembers(module, inspect.isfunction)
+    if name.endswith("_explorer") and function.__module__ == module.__name__
+}
+EXPLORERS = {name: function() for name, function in FOUND.items()}
+each = pytest.mark.parametrize("name", FOUND)
+
+
+def same(stored, drawn):
+    """Compare figure data: numbers as float32, everything else exactly."""
+    if isinstance(drawn, dict):
+        assert stored.keys() == drawn.keys()
+        for key in drawn:
+            same(stored[key], drawn[key])
+    elif isinstance(drawn, np.ndarray):
+        np.testing.assert_array_equal(np.asarray(stored), drawn)
+    elif isinstance(drawn, list):
+        assert len(stored) == len(drawn)
+        for pair in zip(stored, drawn, strict=True):
+            same(*pair)
+    else:
+        assert stored == drawn
+
+
+def other_value(control):
+    """An end of the control's range, or one of its options, that it does not stand at."""
+    low, high = (control.options[0], control.options[-1]) if hasattr(control, "options") else (control.min, control.max)
+    if type(control).__name__ == "FloatLogSlider":
+        low, high = 10**low, 10**high
+    return high if control.value != high else low
+
+
+@each
+def test_every_frame_is_what_the_kernel_draws(name):
+    explorer = EXPLORERS[name]
+    payload = explorer.payload()
+    for index, (_, figures) in enumerate(sliders.frames(explorer.draw, *explorer.controls)):
+        same(sliders.shown(payload, index), page.decode(figures))
+
+
+@each
+def test_payload_is_small_enough_for_its_page(name):
+    assert len(EXPLORERS[name].html()) < 900_000
+
+
+@each
+def test_under_a_kernel_every_control_changes_the_figure(name):
+    body = EXPLORERS[name].widget()
+    for control in body.controls.values():
+        before = [str(page.encode(list(panel.data))) for panel in body.panels]
+        control.value = other_value(control)
+        assert [str(page.encode(list(panel.data))) for panel in body.panels] != before, control.description
+
+
+def test_the_gamma_slider_draws_the_equilibrated_energy_itself():
+    explorer = explore.gamma_explorer()
+    gammas = explorer.controls[0].values
+    assert {0.5, 1.0, 2.0} <= {float(g) for g in gammas}
+    assert gammas[0] == pytest.approx(1e-2) and gammas[-1] == pytest.approx(1e2)
+    payload = explorer.payload()
+    per_gamma = len(payload["frames"]) // len(gammas)
+    for k, gamma in enumerate(gammas):
+        trace = next(t for t in sliders.shown(payload, k * per_gamma)[0]["data"] if t["type"] == "contour")
+        w1, w2 = np.meshgrid(trace["x"], trace["y"])
+        energy = onemlp.equilibrated_energy(w1, w2, 1.0, -1.0, pi1=1 + gamma, pi2=1 + 1 / gamma)
+        inside = energy < trace["zmax"]
+        assert inside.mean() > 0.3
+        np.testing.assert_allclose(np.asarray(trace["z"])[inside], energy[inside], rtol=2e-5, atol=1e-6)
