@@ -205,7 +205,7 @@ _ROWS = [
     Claim(
         "T2",
         "Section 3",
-        "PC slows down near a minimum.",
+        "At the same learning rate PC slows down near a minimum.",
         "landscape",
         "experiments.toy.training",
         "test_toy.py::test_training_follows_descent_step_by_step",

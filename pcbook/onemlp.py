@@ -48,6 +48,15 @@ def equilibrated_energy(w1, w2, x, y, pi1=1.0, pi2=1.0):
     return pi2 * loss.__wrapped__(w1, w2, x, y) / (1 + w2**2 * pi2 / pi1)
 
 
+@checked(gamma=checks.positive)
+def precisions(gamma):
+    """Π1 = 1 + γ and Π2 = 1 + 1/γ, the pair with ratio γ and total variance 1/Π1 + 1/Π2 = 1; shape (2, ...).
+
+    With them ℱ* = (1 + γ) ℒ / (γ + w2²), which tends to ℒ as γ → ∞ and to `target_propagation_loss` as γ → 0.
+    """
+    return np.stack([1 + gamma, 1 + 1 / gamma])
+
+
 @checked
 def target_propagation_loss(w1, w2, x, y, pi1=1.0):
     """½Π1 (y/w2 − w1 x)², the limit of ℱ* as γ → 0 at fixed Π1: the hidden unit is asked for y/w2.

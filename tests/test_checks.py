@@ -19,10 +19,10 @@ PUBLIC = {
 # fails the tests below.
 NUMBERS = dict(
     w1=(0.5, -1.25), w2=(-0.75, 2.0), x=(1.0, 0.5), y=(-1.0, 1.5), z=(0.5, -0.25), z0=(1.0, 2.0), t=(0.0, 0.5),
-    pi1=(1.0, 2.0), pi2=(0.5, 1.0), eta=(0.125, 0.25), sigma=(0.0, 0.5), slope=(-1.0, 2.0),
+    pi1=(1.0, 2.0), pi2=(0.5, 1.0), eta=(0.125, 0.25), sigma=(0.0, 0.5), slope=(-1.0, 2.0), gamma=(0.5, 4.0),
     learning_rate=(0.25, 0.5), damping=(2.0, 3.0),
 )  # fmt: skip
-POSITIVE = {"pi1", "pi2", "eta", "learning_rate", "damping"}
+POSITIVE = {"gamma", "pi1", "pi2", "eta", "learning_rate", "damping"}
 PAIRS = {name: (0.5, -0.75) for name in ("w", "w0", "a", "b", "offset")}
 COUNTS = {"steps": 3, "samples": 3}
 OTHERS = dict(hessian=np.ones((2, 2)), algorithm="PC", batches=[(1.0, -1.0)] * 2, generator=None)
@@ -124,7 +124,7 @@ def test_every_number_broadcasts_against_every_other(name):
     names = [name for name in names_of(function) if name in NUMBERS]
     spread = {name: np.reshape(NUMBERS[name], (2,) + (1,) * k) for k, name in enumerate(reversed(names))}
     result = call(function, **spread)
-    if function is onemlp.euler_inference:
+    if function in (onemlp.euler_inference, onemlp.precisions):
         result = np.moveaxis(result, 0, -1)
     for index in np.ndindex(*(2,) * len(names)):
         plain = call(function, **{name: NUMBERS[name][i] for name, i in zip(names, index, strict=True)})

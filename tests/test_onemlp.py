@@ -417,6 +417,16 @@ def test_descent_runs_every_start_as_if_alone(algorithm):
     assert mlp.descent(algorithm, W, [], 0.1).shape == (1, 5, 2)
 
 
+def test_precisions_share_out_a_total_variance_of_one():
+    gamma = np.geomspace(1e-6, 1e6, 13)
+    pi1, pi2 = mlp.precisions(gamma)
+    close(pi1 / pi2, gamma, 1e-12, 0)
+    close(1 / pi1 + 1 / pi2, 1, 1e-12, 0)
+    low, high = (mlp.equilibrated_energy(0.5, 0.8, 1.0, -1.0, *mlp.precisions(g)) for g in (1e-9, 1e9))
+    close(low, mlp.target_propagation_loss(0.5, 0.8, 1.0, -1.0), 1e-8, 0)
+    close(high, mlp.loss(0.5, 0.8, 1.0, -1.0), 1e-8, 0)
+
+
 def test_limits_of_the_algorithms():
     batches = [(X, Y)] * 20
     bp = mlp.descent("BP", W, batches, 0.05)

@@ -41,6 +41,20 @@ def cosine_to_closest(algorithm, w, x=1.0, y=SLOPE, **settings):
     return onemlp.cosine_similarity(onemlp.update(algorithm, w, x, y, **settings), closest - w)
 
 
+def alignment_gain(w):
+    """cos(PC) − cos(BP) with the way to the closest solution, at weights w (..., 2); shape (...)."""
+    return cosine_to_closest("PC", w) - cosine_to_closest("BP", w)
+
+
+def angles(gamma, limit, w):
+    """Angle in degrees between PC's update at precision ratio `gamma` and that of `limit`, "BP" or "TP", at w (..., 2).
+
+    `gamma` broadcasts against w without its last axis.
+    """
+    pc, other = onemlp.update("PC", w, 1.0, SLOPE, pi1=gamma), onemlp.update(limit, w, 1.0, SLOPE)
+    return np.degrees(np.arccos(onemlp.cosine_similarity(pc, other)))
+
+
 def _cosines(algorithm, w, x, y):
     result, alive = np.full(len(w), np.nan), np.isfinite(w).all(axis=-1)
     result[alive] = cosine_to_closest(algorithm, w[alive], x[alive], y[alive])

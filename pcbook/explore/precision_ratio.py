@@ -5,32 +5,13 @@ import itertools
 
 import numpy as np
 
-from pcbook import checks, figures, onemlp, sliders
+from pcbook import figures, onemlp, sliders
 from pcbook.experiments import toy
 
 X, Y = 1.0, toy.SLOPE  # one sample stands for all batches: theorem "batch"
 AXIS = np.linspace(-2, 2, 41)
 TOP = 4.0  # the colours end here
 GREY = figures.NEUTRAL[2]
-
-
-def precisions(gamma):
-    """Π1 = 1 + γ and Π2 = 1 + 1/γ: the pair with ratio γ and total variance 1/Π1 + 1/Π2 = 1.
-
-    With them ℱ* = (1 + γ) ℒ / (γ + w2²), which tends to ℒ as γ → ∞ and to ½(y/w2 − w1 x)² as γ → 0.
-    Raises `ValueError` unless `gamma` is finite and > 0.
-    """
-    gamma = checks.positive("gamma", gamma)
-    return 1 + gamma, 1 + 1 / gamma
-
-
-def angles(gamma, limit, w):
-    """Angle in degrees between PC's update at precision ratio `gamma` and that of `limit`, "BP" or "TP", at `w`.
-
-    `gamma` broadcasts against w (..., 2) without its last axis.
-    """
-    cosine = onemlp.cosine_similarity(onemlp.update("PC", w, X, Y, pi1=gamma), onemlp.update(limit, w, X, Y))
-    return np.degrees(np.arccos(cosine))
 
 
 def ratios(count=33):
@@ -43,7 +24,7 @@ def ratios(count=33):
 
 def path(algorithm, w0, learning_rate, gamma, steps=160):
     """Weights (n, 2) of full-batch descent from `w0`, cut where a run leaves |w| ≤ 50."""
-    pi1, pi2 = precisions(gamma) if algorithm == "PC" else (1.0, 1.0)
+    pi1, pi2 = onemlp.precisions(gamma) if algorithm == "PC" else (1.0, 1.0)
     w = onemlp.descent(algorithm, w0, itertools.repeat((X, Y), steps), learning_rate, pi1, pi2)
     return w[np.logical_and.accumulate(np.all(np.abs(w) <= 50, axis=-1))]
 
@@ -60,7 +41,7 @@ def gamma_explorer(start=(1.0, 0.6), learning_rate=0.05):
     starts = toy.starts(2000, seed=0)
 
     def draw(gamma, w1_start=start[0], w2_start=start[1], learning_rate=learning_rate, algorithm="all three"):
-        energy = onemlp.equilibrated_energy(w1, w2, X, Y, *precisions(gamma))
+        energy = onemlp.equilibrated_energy(w1, w2, X, Y, *onemlp.precisions(gamma))
         fig = figures.landscape(AXIS, AXIS, energy, f"ℱ* at γ = {gamma:.3g}", zmax=TOP)
         figures.add_manifold(fig, Y / X, AXIS[-1])
         for name in ("BP", "TP", "PC"):
@@ -91,7 +72,7 @@ def gamma_explorer(start=(1.0, 0.6), learning_rate=0.05):
 @functools.cache
 def _mean_angles():
     starts, gamma = toy.starts(2000, seed=0), np.geomspace(0.01, 100, 81)
-    return gamma, {limit: angles(gamma[:, None], limit, starts).mean(axis=-1) for limit in ("BP", "TP")}
+    return gamma, {limit: toy.angles(gamma[:, None], limit, starts).mean(axis=-1) for limit in ("BP", "TP")}
 
 
 def _dial(gamma, starts):
@@ -99,7 +80,7 @@ def _dial(gamma, starts):
     x, means = _mean_angles()
     series = {f"{limit} to PC": mean for limit, mean in means.items()}
     fig = figures.curves(x, series, "Mean angle between the steps", "precision ratio γ", "degrees", log_x=True)
-    here = [angles(gamma, limit, starts).mean() for limit in ("BP", "TP")]
+    here = [toy.angles(gamma, limit, starts).mean() for limit in ("BP", "TP")]
     marker = {"size": 12, "color": figures.COLOURS["PC"], "symbol": "square", "line": {"color": "#ffffff", "width": 1}}
     fig.add_scatter(x=[gamma, gamma], y=here, mode="markers+lines", marker=marker, name="PC now")
     fig.data[-1].line = {"color": figures.COLOURS["PC"], "width": 1}

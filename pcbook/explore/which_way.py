@@ -122,11 +122,6 @@ def seed_block_explorer(blocks=40, seeds=10, batches=5, seed=0):
     )
 
 
-def alignment_gain(w):
-    """cos(PC) − cos(BP) with the way to the closest solution, at weights w (..., 2); shape (...)."""
-    return toy.cosine_to_closest("PC", w) - toy.cosine_to_closest("BP", w)
-
-
 def square(scale, count=80):
     """The midpoints of a count × count grid over [−scale, scale]², shape (count, count, 2), first axis w2."""
     axis = checks.positive("scale", scale) * ((2 * np.arange(count) + 1) / count - 1)
@@ -136,11 +131,11 @@ def square(scale, count=80):
 def alignment_map_explorer(limit=2.2):
     """The map of cos(PC) − cos(BP) over the plane, with the square from which weights are drawn as a slider."""
     plane, bins = square(limit), np.linspace(-0.8, 0.8, 33)
-    z, axis, middles = alignment_gain(plane), plane[0, :, 0], (bins[1:] + bins[:-1]) / 2
+    z, axis, middles = toy.alignment_gain(plane), plane[0, :, 0], (bins[1:] + bins[:-1]) / 2
     colours = np.where(middles > 0, figures.COLOURS["PC"], figures.COLOURS["BP"])
 
     def draw(scale):
-        inside = alignment_gain(square(scale))
+        inside = toy.alignment_gain(square(scale))
         weights = np.histogram(inside, bins)[0] / inside.size
         edge = scale * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [-1, -1]])
         fig = _gain_map(axis, z, limit)
