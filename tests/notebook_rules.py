@@ -11,7 +11,8 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 TAGS = {"remove-cell", "remove-input", "hide-input", "hide-cell", "remove-output"}
-LONGEST = 12  # lines of code in a cell: beyond that it belongs in the package
+LONGEST = 12  # lines of code in a cell that the reader sees: beyond that it belongs in the package
+LONGEST_HIDDEN = 20  # in one that shows its output only
 
 READABLE_ID = re.compile(r"(?=.*[a-z]{3})[a-z0-9]+(-[a-z0-9]+)*")
 SENTENCE_END = re.compile(r"(?<!Eq)(?<!Eqs)(?<!Fig)(?<!Figs)(?<!vs)(?<!et al)(?<!e\.g)(?<!i\.e)[.?!][)*]* +[A-Z]")
@@ -42,8 +43,9 @@ def cell_problems(cell):
         if cell.outputs or cell.execution_count is not None:
             yield "has outputs or an execution count"
         lines = [line for line in cell.source.splitlines() if line.strip()]
-        if len(lines) > LONGEST:
-            yield f"{len(lines)} lines of code, must be at most {LONGEST}"
+        longest = LONGEST_HIDDEN if cell.metadata.get("tags") else LONGEST
+        if len(lines) > longest:
+            yield f"{len(lines)} lines of code, must be at most {longest}"
     else:
         yield from (f"more than one sentence on the line {line!r}" for line in prose(cell.source) if crowded(line))
 

@@ -1,0 +1,46 @@
+"""The prose pages: the code they name exists, and the README's commands are the ones CI runs."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = {path.stem for path in (ROOT / "pcbook").glob("[a-z]*.py")}
+NAMES = {
+    (page.name, *found)
+    for page in (ROOT / "book").glob("*.md")
+    for found in re.findall(r"`(\w+)\.(\w+)[`(\[]", page.read_text(encoding="utf-8"))
+    if found[0] in MODULES
+}
+
+
+@pytest.mark.parametrize(("page", "module", "name"), sorted(NAMES))
+def test_named_function_exists(page, module, name):
+    assert hasattr(importlib.import_module(f"pcbook.{module}"), name)
+
+
+def test_notation_names_code_at_all():
+    assert {name for page, _, name in NAMES if page == "notation.md"} >= {"loss", "equilibrated_energy", "step"}
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    build, test, *_ = re.findall(r"```bash\n(.+)\n```", readme)
+    assert build.endswith("jupyter-book build .")
+    assert test.endswith("pytest")
+    assert f"\n{test}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_every_requirement_is_pinned_and_locked():
+    def pins(name):
+        lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+        found = (re.match(r"([\w.-]+)==([\w.]+)", line) for line in lines)
+        return {re.sub(r"[-_.]+", "-", m[1]).lower(): m[2] for m in found if m}
+
+    required, locked = pins("requirements.txt"), pins("requirements.lock")
+    assert required.items() <= locked.items()
+    named = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    loose = [line for line in named if line and not line.startswith(("#", "-")) and "==" not in line]
+    assert not loose
