@@ -108,7 +108,7 @@ def start_explorer():
         sliders.Slider("w1", "start w₁", starts, start=0.5, low=-2, high=2),
         sliders.Slider("w2", "start w₂", starts, start=0.5, low=-2, high=2),
         sliders.Choice("algorithm", "on the right", ("PC", "TRN", "TP")),
-        sliders.Slider("learning_rate", "learning rate α", (0.01, 0.2, 1.0), start=0.2, live=True),
+        sliders.Slider("learning_rate", "learning rate α", (0.02, 0.2, 1.02), start=0.2, live=True),
         caption="The same start, two landscapes. From **w₁ = w₂** BP ends in the saddle for good; PC does not.",
         alt="Three panels for one pair of initial weights: the loss landscape with the path of backpropagation, the "
         "landscape of the chosen algorithm with its path, and the loss of both by step. From equal weights of "

@@ -57,7 +57,7 @@ def gamma_explorer(start=(1.0, 0.6), learning_rate=0.05):
         sliders.Slider("gamma", "γ", ratios(), start=1.0, log=True),
         sliders.Slider("w1_start", "start w₁", (-2.0, start[0], 2.0), start=start[0], live=True),
         sliders.Slider("w2_start", "start w₂", (-2.0, start[1], 2.0), start=start[1], live=True),
-        sliders.Slider("learning_rate", "learning rate α", (0.01, learning_rate, 0.2), start=learning_rate, live=True),
+        sliders.Slider("learning_rate", "learning rate α", (0.01, learning_rate, 0.21), start=learning_rate, live=True),
         sliders.Choice("algorithm", "paths", ("all three", "BP", "PC", "TP"), live=True),
         caption="Left: the landscape that PC descends, its solutions (dashed), and three paths from one start. Large γ "
         "takes PC along BP's path, small γ along that of target propagation. Right: the mean angle between PC's step "
