@@ -60,7 +60,8 @@ def payload(element):
 
 
 UNNAMED = """[...document.querySelectorAll('button, a[href], input, select, summary')].filter(element =>
-    element.checkVisibility({ visibilityProperty: true }) && !element.disabled && !(element.ariaLabel || element.innerText?.trim() || element.title
+    element.checkVisibility({ visibilityProperty: true }) && !element.disabled
+        && !(element.ariaLabel || element.innerText?.trim() || element.title
         || [...element.labels ?? []].some(label => label.innerText.trim())
         || element.querySelector('[aria-label], img[alt], title'))).map(element => element.outerHTML.slice(0, 200))"""
 

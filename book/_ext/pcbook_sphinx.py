@@ -1,6 +1,7 @@
-"""What the book needs beyond Jupyter Book: one place per concern, each a Sphinx event handler.
+"""What the book needs beyond Jupyter Book: one Sphinx event handler per concern.
 
-Warnings fail the build; the execution cache is keyed by the code it ran; every asset is local.
+Warnings fail the build; the execution cache is keyed by the code it ran; every asset
+is local.
 """
 
 import hashlib
@@ -11,29 +12,50 @@ import shutil
 import sys
 from pathlib import Path
 
-COMPUTED_FROM = ("pcbook/**/*.py", "book/records/**/*", "requirements.txt", "requirements.lock")
+COMPUTED_FROM = (
+    "pcbook/**/*.py",
+    "book/records/**/*",
+    "requirements.txt",
+    "requirements.lock",
+)
 DRESSED_WITH = ("book/_static/*", "book/_ext/*.py")
 
 
 def digest(root, patterns):
     """SHA-256 over the names and contents of the files that match."""
-    files = sorted({path for pattern in patterns for path in Path(root).glob(pattern) if path.is_file()})
+    files = sorted(
+        {
+            path
+            for pattern in patterns
+            for path in Path(root).glob(pattern)
+            if path.is_file()
+        }
+    )
     total = hashlib.sha256()
     for path in files:
-        total.update(f"{path.relative_to(root)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+        total.update(
+            f"{path.relative_to(root)}\0".encode()
+            + hashlib.sha256(path.read_bytes()).digest()
+        )
     return total.hexdigest()[:16]
 
 
 def prepare_execution(app, config):
-    """Kernels import this checkout and draw for the page; a changed package finds an empty cache.
+    """Kernels import this checkout and draw for the page.
 
-    Sphinx reads all pages again when `nb_execution_cache_path` changes, so no page keeps an old output.
+    A changed package finds an empty cache, and Sphinx reads all pages again when
+    `nb_execution_cache_path` changes: no page keeps an old output.
     """
     os.environ["PCBOOK_STATIC"] = "1"
     root = str(Path(app.srcdir).resolve())
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, (root, os.environ.get("PYTHONPATH")))
+    )
     sys.path.insert(0, root)
-    caches, current = Path(app.outdir).parent / ".jupyter_cache", digest(root, COMPUTED_FROM)
+    caches, current = (
+        Path(app.outdir).parent / ".jupyter_cache",
+        digest(root, COMPUTED_FROM),
+    )
     for old in caches.glob("*/"):
         if old.name != current:
             shutil.rmtree(old)
@@ -41,7 +63,7 @@ def prepare_execution(app, config):
 
 
 def add_assets(app, config):
-    """The book's own script and style; Sphinx writes all pages again when `pcbook_assets` changes."""
+    """The book's script and style; Sphinx rewrites all pages when `pcbook_assets` changes."""
     config.pcbook_assets = digest(app.srcdir, DRESSED_WITH)
     config.html_static_path.append(str(Path(__file__).parent.parent / "_static"))
     app.add_css_file("pcbook.css")
@@ -49,13 +71,17 @@ def add_assets(app, config):
 
 
 def drop_thebe(app):
-    """Jupyter Book loads sphinx-thebe, unused here, and its script raises an error on every page."""
+    """Jupyter Book loads sphinx-thebe, whose script raises an error on every page."""
     for listeners in app.events.listeners.values():
-        listeners[:] = [entry for entry in listeners if not entry.handler.__module__.startswith("sphinx_thebe")]
+        listeners[:] = [
+            entry
+            for entry in listeners
+            if not entry.handler.__module__.startswith("sphinx_thebe")
+        ]
 
 
 def vendor(app, exception):
-    """Copy what the pages would otherwise fetch from a CDN: plotly once for the site, MathJax with its fonts."""
+    """Copy what pages would fetch from a CDN: plotly once, MathJax with its fonts."""
     if exception or app.builder.format != "html":
         return
     from pcbook.figures import TEMPLATES
@@ -63,8 +89,12 @@ def vendor(app, exception):
     target = Path(app.outdir) / "_static" / "vendor"
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(_package("plotly") / "package_data" / "plotly.min.js", target)
-    templates = {mode: template.to_plotly_json() for mode, template in TEMPLATES.items()}
-    (target / "plotly-templates.js").write_text(f"window.PCBOOK_TEMPLATES = {json.dumps(templates)};\n")
+    templates = {
+        mode: template.to_plotly_json() for mode, template in TEMPLATES.items()
+    }
+    (target / "plotly-templates.js").write_text(
+        f"window.PCBOOK_TEMPLATES = {json.dumps(templates)};\n"
+    )
     mathjax = _package("sphinx-mathjax-offline") / "static" / "mathjax"
     for part in ("tex-chtml.js", "output/chtml/fonts", "a11y", "sre"):
         copy = shutil.copytree if (mathjax / part).is_dir() else shutil.copy
@@ -78,7 +108,9 @@ def _package(name):
 
 
 def setup(app):
-    app.keep_going = True  # Sphinx then returns 1 if there was any warning, as with -W --keep-going
+    app.keep_going = (
+        True  # Sphinx then returns 1 if there was any warning, as with -W --keep-going
+    )
     app.add_config_value("pcbook_assets", "", "html")
     app.connect("config-inited", prepare_execution)
     app.connect("config-inited", add_assets)

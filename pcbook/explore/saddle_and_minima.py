@@ -154,7 +154,7 @@ def noise_explorer(draws=2000, shown=100):
 
     return sliders.explore(
         draw,
-        sliders.Slider("sigma", "noise σ", tuple(np.arange(0, 1.01, 0.1)), start=0.0),
+        sliders.Slider("sigma", "noise σ", tuple(np.arange(0, 1.01, 0.1)), start=0.5),
         sliders.Choice("place", "start with", tuple(PLACES)),
         caption="Lines: closed form. Points: the mean of sampled noise, with its 95 % interval. "
         "Which algorithm errs less depends on **where training ended**, and that on where it started.",
