@@ -63,7 +63,7 @@ def prepare_execution(app, config):
 
 
 def add_assets(app, config):
-    """The book's script and style; Sphinx rewrites all pages when `pcbook_assets` changes."""
+    """The book's script and style; `pcbook_assets` makes Sphinx rewrite all pages."""
     config.pcbook_assets = digest(app.srcdir, DRESSED_WITH)
     config.html_static_path.append(str(Path(__file__).parent.parent / "_static"))
     app.add_css_file("pcbook.css")
