@@ -27,6 +27,14 @@ def positive(name, value):
     return result
 
 
+def scalar(name, value):
+    """`value` as a float; `ValueError` unless it is one finite number > 0."""
+    result = positive(name, value)
+    if result.ndim:
+        raise ValueError(f"{name} has shape {result.shape}: must be one number")
+    return float(result)
+
+
 def nonnegative(name, value):
     """`value` as a float64 array; `ValueError` unless every entry is finite and ≥ 0."""
     result = array(name, value)
@@ -52,7 +60,7 @@ def count(name, value):
 
 def choice(name, value, allowed):
     """`value` itself; `ValueError` unless it is one of `allowed`."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} = {value!r}: must be one of {', '.join(map(repr, allowed))}")
     return value
 

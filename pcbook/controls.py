@@ -8,6 +8,10 @@ import ipywidgets
 import numpy as np
 
 
+def _is_number(value):
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+
+
 @dataclass(frozen=True)
 class Slider:
     """A number: in the book one of `values`, under a kernel anything from `low` to `high`, on a log scale if `log`.
@@ -28,21 +32,34 @@ class Slider:
 
     def __post_init__(self):
         values = tuple(np.ravel(self.values).tolist())
-        numbers = all(isinstance(v, int | float) and math.isfinite(v) for v in values)
-        if len(values) < 2 or not numbers or list(values) != sorted(set(values)):
+        if len(values) < 2 or not all(map(_is_number, values)) or list(values) != sorted(set(values)):
             raise ValueError(f"values of {self.name!r} = {values}: must be two or more increasing finite numbers")
         low = values[0] if self.low is None else self.low
         high = values[-1] if self.high is None else self.high
-        if not (math.isfinite(low) and math.isfinite(high) and low <= values[0] and values[-1] <= high):
+        if not (_is_number(low) and _is_number(high) and low <= values[0] and values[-1] <= high):
             raise ValueError(f"low, high of {self.name!r} = {low}, {high}: must be finite and enclose the values")
         if self.log and low <= 0:
             raise ValueError(f"low of {self.name!r} = {low}: must be > 0 on a log scale")
         start = values[len(values) // 2] if self.start is None else self.start
+        if not _is_number(start):
+            raise ValueError(f"start of {self.name!r} = {start!r}: must be one of {values}")
         nearest = min(values, key=lambda v: abs(v - start))
         if not math.isclose(nearest, start, rel_tol=1e-9, abs_tol=1e-12):
             raise ValueError(f"start of {self.name!r} = {start!r}: must be one of {values}")
         for field, value in {"values": values, "start": nearest, "low": low, "high": high}.items():
             object.__setattr__(self, field, value)
+
+    @property
+    def whole(self):
+        return all(isinstance(v, int) for v in (*self.values, self.low, self.high))
+
+    def check(self, value):
+        """`ValueError` unless `value` is one number, whole for a whole slider, from `low` to `high`."""
+        slack = 1e-9 * (abs(self.low) + abs(self.high))  # a log slider's ends are powers of ten, rounded
+        inside = _is_number(value) and self.low - slack <= value <= self.high + slack
+        if not inside or (self.whole and value != int(value)):
+            kind = "whole number" if self.whole else "number"
+            raise ValueError(f"{self.name} = {value!r}: must be a {kind} from {self.low:g} to {self.high:g}")
 
     def text(self, value):
         """What the reader sees and hears: "γ = 0.32"."""
@@ -63,7 +80,7 @@ class Slider:
             low, high = math.log10(self.low), math.log10(self.high)
             step = (high - low) / 200
             return ipywidgets.FloatLogSlider(min=low, max=high, step=step, readout_format=".3g", **style)
-        if all(isinstance(v, int) for v in (*self.values, self.low, self.high)):
+        if self.whole:
             return ipywidgets.IntSlider(min=self.low, max=self.high, **style)
         step = (self.high - self.low) / 200
         return ipywidgets.FloatSlider(min=self.low, max=self.high, step=step, readout_format=".3g", **style)
@@ -80,14 +97,19 @@ class Choice:
     live: bool = False
 
     def __post_init__(self):
-        values = tuple(self.values)
-        if len(values) < 2 or len(set(values)) < len(values) or not all(isinstance(v, str) for v in values):
+        values = tuple(self.values) if isinstance(self.values, list | tuple) else (self.values,)
+        if not all(isinstance(v, str) for v in values) or len(set(values)) < max(len(values), 2):
             raise ValueError(f"values of {self.name!r} = {values}: must be two or more different strings")
         start = values[0] if self.start is None else self.start
         if start not in values:
             raise ValueError(f"start of {self.name!r} = {start!r}: must be one of {values}")
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "start", start)
+
+    def check(self, value):
+        """`ValueError` unless `value` is one of `values`."""
+        if not isinstance(value, str) or value not in self.values:
+            raise ValueError(f"{self.name} = {value!r}: must be one of {', '.join(map(repr, self.values))}")
 
     def text(self, value):
         return value

@@ -13,7 +13,15 @@ def toy_batches(generator, steps, runs=1, slope=-1.0, spread=0.1, size=64):
 
     `spread` is the standard deviation; `generator` is a `numpy.random.Generator`.
     """
-    checks.positive("spread", spread), checks.nonzero("slope", slope)
-    for _ in range(checks.count("steps", steps)):
+    checks.scalar("spread", spread), checks.nonzero("slope", slope)
+    steps, runs, size = (checks.count(*item) for item in (("steps", steps), ("runs", runs), ("size", size)))
+    if not isinstance(generator, np.random.Generator):
+        raise ValueError(f"generator = {generator!r}: must be a numpy.random.Generator")
+    if size == 0:
+        raise ValueError("size = 0: a batch must hold at least one sample")
+
+    def draw():
         x = generator.normal(1.0, spread, size=(runs, size))
-        yield x, slope * x
+        return x, slope * x
+
+    return (draw() for _ in range(steps))

@@ -59,7 +59,10 @@ def landscape(w1, w2, z, title, zmax=None, log=False, levels=20, scale=True):
 
     `scale=False` leaves the colour bar out, for panels that share one.
     """
-    z, top = np.asarray(z), float(np.max(z) if zmax is None else zmax)
+    z = np.asarray(z, dtype=float)
+    if z.shape != (len(w2), len(w1)) or np.isnan(z).any():
+        raise ValueError(f"z has shape {z.shape}: must be {(len(w2), len(w1))}, without NaN")
+    top = float(np.max(z) if zmax is None else zmax)
     bottom = max(float(np.min(z)), 1e-4 * top) if log else float(np.min(z))
     shown = np.clip(z, bottom, top)
     bar = {"thickness": 10, "outlinewidth": 0, "xpad": 4}
@@ -120,6 +123,7 @@ def add_manifold(fig, slope, limit, name="solutions"):
 
 def add_path(fig, path, algorithm, name=None):
     """The trajectory `path` (n, 2) of `algorithm`, with its first and last point marked, haloed to stand out."""
+    checks.choice("algorithm", algorithm, tuple(COLOURS))
     x, y = np.asarray(path, dtype=float).T
     size = np.full(len(x), 5 if len(x) <= 60 else 0)
     size[[0, -1]] = 9

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from pcbook import checks
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -24,17 +26,17 @@ class Interval:
 
 def mean(samples):
     """Mean of `samples`, with Student's interval. `ValueError` for fewer than two samples or non-finite ones."""
-    samples = np.asarray(samples, dtype=np.float64).ravel()
-    if samples.size < 2 or not np.all(np.isfinite(samples)):
-        raise ValueError(f"samples: {samples.size} values, must be at least two and finite")
+    samples = checks.array("samples", samples).ravel()
+    if samples.size < 2:
+        raise ValueError(f"samples: {samples.size} values, must be at least two")
     half = stats.t.ppf(0.975, samples.size - 1) * stats.sem(samples)
     return Interval(samples.mean(), samples.mean() - half, samples.mean() + half)
 
 
 def share(hits):
     """Share of true entries in `hits`, with Wilson's interval. `ValueError` if there are none to count."""
-    hits = np.asarray(hits, dtype=bool).ravel()
-    if hits.size == 0:
-        raise ValueError("hits: empty, must hold at least one outcome")
+    hits = np.asarray(hits).ravel()
+    if hits.size == 0 or hits.dtype != bool:
+        raise ValueError(f"hits: {hits.size} values of type {hits.dtype}, must be at least one, true or false")
     low, high = stats.binomtest(int(hits.sum()), hits.size).proportion_ci(method="wilson")
     return Interval(float(hits.mean()), float(low), float(high))

@@ -263,10 +263,19 @@ def descent(algorithm, w0, batches, learning_rate, pi1=1.0, pi2=1.0, damping=2.0
     checks.broadcast(w0=w[..., :1], learning_rate=alpha, pi1=settings[1], pi2=settings[2], damping=settings[3])
     path = [w]
     with np.errstate(all="ignore"):
-        for x, y in batches:
+        for x, y in _pairs(batches):
             w = w + alpha * _update(w, x, y, *settings)
             path.append(w)
     return np.stack(np.broadcast_arrays(*path))
+
+
+def _pairs(batches):
+    try:
+        for batch in batches:
+            x, y = batch
+            yield x, y
+    except TypeError:
+        raise ValueError(f"batches = {batches!r}: must yield pairs (x, y) of inputs and targets") from None
 
 
 def _settings(algorithm, pi1, pi2, damping):
@@ -278,6 +287,8 @@ def _settings(algorithm, pi1, pi2, damping):
 def _update(w, x, y, algorithm, pi1, pi2, damping):
     w1, w2, x, y = w[..., :1], w[..., 1:], checks.array("x", x), checks.array("y", y)
     checks.broadcast(w1=w1, x=x, y=y, pi1=pi1, pi2=pi2, damping=damping)
+    if x.size == 0 or y.size == 0:
+        raise ValueError(f"x has shape {x.shape} and y {y.shape}: a batch must hold at least one sample")
     if algorithm == "PC":
         return -equilibrated_energy_gradient.__wrapped__(w1, w2, x, y, pi1, pi2).mean(axis=-2)
     if algorithm == "TP":

@@ -6,6 +6,7 @@ called once for every combination of the controls' `values`, and a native `<inpu
 the frame. Each frame is stored as its difference from the opening frame.
 """
 
+import functools
 import html
 import itertools
 import math
@@ -25,8 +26,8 @@ MAX_FRAMES = 400  # more would make a page slow to open
 class Explorer:
     """`draw(**values) -> Figure | list[Figure]`, its controls, and the words around it; Jupyter displays it.
 
-    `draw` returns the same number of panels, and in each the same traces, for all values. A `ValueError`
-    that it raises is shown to the reader as a sentence.
+    `draw` returns the same number of panels, and in each the same traces, for all values. Values that its
+    control does not allow raise `ValueError`; under a kernel the reader sees that as a sentence.
     """
 
     draw: object
@@ -41,6 +42,7 @@ class Explorer:
         count = math.prod(len(control.values) for control in self.controls if not control.live)
         if count > MAX_FRAMES:
             raise ValueError(f"controls span {count} frames: must be at most {MAX_FRAMES}")
+        object.__setattr__(self, "draw", _checked(self.draw, {control.name: control for control in self.controls}))
 
     @property
     def start(self):
@@ -134,6 +136,18 @@ def merge(old, patch):
         return [merge(item, patch[str(i)]) if str(i) in patch else item for i, item in enumerate(old)]
     merged = old | {key: merge(old.get(key), value) for key, value in patch.items()}
     return {key: value for key, value in merged.items() if value is not None}
+
+
+def _checked(draw, controls):
+    @functools.wraps(draw)
+    def checked(**values):
+        for name, value in values.items():
+            if name not in controls:
+                raise ValueError(f"{name} = {value!r}: must be one of the controls {', '.join(controls)}")
+            controls[name].check(value)
+        return draw(**values)
+
+    return checked
 
 
 def _listed(drawn):

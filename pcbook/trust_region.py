@@ -26,12 +26,10 @@ def step(gradient, p, hessian=None, geometry=None):
     (Moré and Sorensen's hard case) one of the two is returned.
     Raises `ValueError` for other shapes, asymmetry, an A that is not positive definite, p ≤ 0, or no finite value.
     """
-    g = checks.array("gradient", gradient)
-    if g.ndim != 1 or g.size == 0:
-        raise ValueError(f"gradient has shape {g.shape}: must be a vector")
+    g = _vector("gradient", gradient)
     h = _symmetric("hessian", np.zeros((g.size, g.size)) if hessian is None else hessian, g.size)
     a = _symmetric("geometry", np.eye(g.size) if geometry is None else geometry, g.size)
-    p = float(checks.positive("p", p))
+    p = checks.scalar("p", p)
     try:
         root = np.linalg.cholesky(a)
     except np.linalg.LinAlgError:
@@ -51,9 +49,9 @@ def damped_newton(gradient, hessian, learning_rate):
     `gradient` is (n,), `hessian` symmetric (n, n). It is the minimiser only where H + I/α is positive definite;
     `ValueError` says so elsewhere.
     """
-    g = checks.array("gradient", gradient)
+    g = _vector("gradient", gradient)
     h = _symmetric("hessian", hessian, g.size)
-    damped = h + np.eye(g.size) / float(checks.positive("learning_rate", learning_rate))
+    damped = h + np.eye(g.size) / checks.scalar("learning_rate", learning_rate)
     if np.linalg.eigvalsh(damped)[0] <= 0:
         raise ValueError(f"learning_rate = {learning_rate!r}: too large for H + I/α to be positive definite")
     return -np.linalg.solve(damped, g)
@@ -82,8 +80,17 @@ def _secular(eigenvalues, c, radius):
     return high, at(high)
 
 
+def _vector(name, value):
+    value = checks.array(name, value)
+    if value.ndim != 1 or value.size == 0:
+        raise ValueError(f"{name} has shape {value.shape}: must be a vector")
+    return value
+
+
 def _symmetric(name, value, n):
     value = checks.array(name, value)
-    if value.shape != (n, n) or not np.allclose(value, value.T, rtol=1e-12, atol=0):
-        raise ValueError(f"{name} has shape {value.shape}: must be symmetric ({n}, {n})")
+    if value.shape != (n, n):
+        raise ValueError(f"{name} has shape {value.shape}: must be ({n}, {n})")
+    if not np.allclose(value, value.T, rtol=1e-12, atol=0):
+        raise ValueError(f"{name} = {value.tolist()}: must be symmetric")
     return value

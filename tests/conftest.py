@@ -34,9 +34,11 @@ def toc_pages(root=ROOT):
 def build(root, **environment):
     """`jupyter-book build .` in `root`; the finished process with stdout and stderr together in `.stdout`."""
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "."]
-    clean = {key: value for key, value in os.environ.items() if key not in ("PCBOOK_STATIC", "PYTHONPATH")}
+    clean = {"PYTHONUTF8": "1"} | {
+        key: value for key, value in os.environ.items() if key not in ("PCBOOK_STATIC", "PYTHONPATH")
+    }
     return subprocess.run(
-        command, cwd=root, env=clean | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, cwd=root, env=clean | environment, encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
 
 

@@ -61,6 +61,7 @@ def crowded(line):
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(encoding="utf-8")
     found = [f"{path}: {problem}" for path in sys.argv[1:] for problem in problems(path)]
     print(*found, sep="\n", end="\n" if found else "")
     sys.exit(bool(found))

@@ -71,8 +71,8 @@ def refused(function, name):
         or {
             "hessian": NOT_REAL + NOT_HESSIANS,
             "algorithm": ["SGD", "bp", "", None, 1],
-            "batches": [],
-            "generator": [],
+            "batches": [None, 3, [3]],
+            "generator": [None, 7],
         }[name]
     )
 

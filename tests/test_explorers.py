@@ -6,8 +6,10 @@ import pkgutil
 
 import numpy as np
 import pytest
+from test_sliders import assert_same
 
 from pcbook import explore, onemlp, page, sliders
+from pcbook.explore import which_way
 
 MODULES = [importlib.import_module(f"pcbook.explore.{m.name}") for m in pkgutil.iter_modules(explore.__path__)]
 FOUND = {
@@ -18,22 +20,6 @@ FOUND = {
 }
 EXPLORERS = {name: function() for name, function in FOUND.items()}
 each = pytest.mark.parametrize("name", FOUND)
-
-
-def same(stored, drawn):
-    """Compare figure data: numbers as float32, everything else exactly."""
-    if isinstance(drawn, dict):
-        assert stored.keys() == drawn.keys()
-        for key in drawn:
-            same(stored[key], drawn[key])
-    elif isinstance(drawn, np.ndarray):
-        np.testing.assert_array_equal(np.asarray(stored), drawn)
-    elif isinstance(drawn, list):
-        assert len(stored) == len(drawn)
-        for pair in zip(stored, drawn, strict=True):
-            same(*pair)
-    else:
-        assert stored == drawn
 
 
 def other_value(control):
@@ -48,8 +34,8 @@ def other_value(control):
 def test_every_frame_is_what_the_kernel_draws(name):
     explorer = EXPLORERS[name]
     payload = explorer.payload()
-    for index, (_, figures) in enumerate(sliders.frames(explorer.draw, *explorer.controls)):
-        same(sliders.shown(payload, index), page.decode(figures))
+    for index, (values, _) in enumerate(sliders.frames(explorer.draw, *explorer.controls)):
+        assert_same(sliders.shown(payload, index), explorer.figures(**values))
 
 
 @each
@@ -64,6 +50,27 @@ def test_under_a_kernel_every_control_changes_the_figure(name):
         before = [str(page.encode(list(panel.data))) for panel in body.panels]
         control.value = other_value(control)
         assert [str(page.encode(list(panel.data))) for panel in body.panels] != before, control.description
+
+
+@each
+@pytest.mark.parametrize("junk", [np.nan, np.inf, -1e9, "junk", None, [1, 2], True])
+def test_junk_is_answered_by_the_name_of_the_control(name, junk):
+    explorer = EXPLORERS[name]
+    for control in explorer.controls:
+        with pytest.raises(ValueError, match=f"^{control.name} = "):
+            explorer.draw(**explorer.start | {control.name: junk})
+
+
+@pytest.mark.parametrize("w", [(0.3, 0.8), (-1.5, 0.2), (2.0, -2.5), (0.0, 0.0), (1.0, 1.0)])
+def test_the_roots_drawn_are_where_the_distance_is_stationary(w):
+    points = which_way.stationary_points(*w)
+    u, v = points.T
+    assert len(points) in (2, 4)
+    np.testing.assert_allclose(u * v, -1, rtol=1e-12)
+    np.testing.assert_allclose((u - w[0]) - (v - w[1]) * v / u, 0, atol=1e-6)  # ½ dD²/du with v = −1/u
+    distance = np.linalg.norm(points - w, axis=-1)
+    assert np.all(np.diff(distance) >= -1e-12)
+    np.testing.assert_allclose(distance[0], np.linalg.norm(onemlp.closest_solution(*w, -1.0) - w), rtol=1e-9)
 
 
 def test_the_gamma_slider_draws_the_equilibrated_energy_itself():

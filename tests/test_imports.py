@@ -19,7 +19,7 @@ ALLOWED = {
     "proofs": {"theorem", "sympy"},
     "trust_region": {"checks", "numpy"},
     "data": {"checks", "numpy"},
-    "intervals": {"numpy", "scipy"},
+    "intervals": {"checks", "numpy", "scipy"},
     "experiments": {"checks", "data", "onemlp", "numpy"},
     "verdicts": {"data", "intervals", "onemlp", "proofs", "experiments", "numpy"},
     "claims": {"verdicts"},

@@ -484,3 +484,9 @@ def test_sampling_names_a_bad_argument(wrong):
     arguments = dict(w1=1.0, w2=1.0, x=1.0, y=1.0, sigma=0.5, samples=3, generator=np.random.default_rng(0)) | wrong
     with pytest.raises(ValueError, match=next(iter(wrong))):
         mlp.sample_perturbed_error(**arguments)
+
+
+@pytest.mark.parametrize("algorithm", mlp.ALGORITHMS)
+def test_an_empty_batch_is_refused(algorithm):
+    with pytest.raises(ValueError, match="at least one sample"):
+        mlp.update(algorithm, [1.0, 1.0], [], [])

@@ -36,6 +36,32 @@ def test_training_that_cannot_finish_says_so():
         toy.training("BP", 10, seed=0, max_steps=2)
 
 
+@pytest.mark.filterwarnings("error")
+def test_runs_that_diverge_are_an_error_in_training_and_nan_in_alignment():
+    with pytest.raises(RuntimeError, match="BP diverged"):
+        toy.training("BP", 50, seed=0, scale=4.0)
+    cosines = toy.alignment(200, seed=0, scale=6.0, batches=12, algorithms=("BP",))["BP"]
+    assert np.isnan(cosines[-1]).any()
+    assert np.isfinite(cosines[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("act", "named"),
+    [
+        (lambda: toy.starts(2.5, 0), "count"),
+        (lambda: toy.starts(2, 0, scale=[1.0, 2.0]), "scale"),
+        (lambda: toy.training("BP", 2, 0, max_steps=0), "max_steps"),
+        (lambda: data.toy_batches(None, 1), "generator"),
+        (lambda: data.toy_batches(np.random.default_rng(0), 1, size=0), "size"),
+        (lambda: intervals.share([np.nan, 0.0]), "hits"),
+        (lambda: intervals.mean(["a", "b"]), "samples"),
+    ],
+)
+def test_bad_arguments_are_named_at_once(act, named):
+    with pytest.raises(ValueError, match=named):
+        act()
+
+
 def test_alignment_at_the_first_batch_is_the_cosine_at_the_start():
     cosines = toy.alignment(50, seed=3, scale=0.5)
     w0 = toy.starts(50, seed=3, scale=0.5)

@@ -94,6 +94,7 @@ def test_inference_on_the_1mlp_is_a_newton_step_in_activity_space(w1, w2, pi1, p
         (dict(gradient=[np.nan], p=1.0), "gradient"),
         (dict(gradient=[1.0], p=0.0), "p"),
         (dict(gradient=[1.0], p=-1.0), "p"),
+        (dict(gradient=[1.0], p=[1.0, 2.0]), "p"),
         (dict(gradient=[1.0, 2.0], p=1.0, hessian=[[1.0]]), "hessian"),
         (dict(gradient=[1.0, 2.0], p=1.0, hessian=[[1.0, 2.0], [3.0, 4.0]]), "hessian"),
         (dict(gradient=[1.0], p=1.0, geometry=[[-1.0]]), "geometry"),

@@ -19,7 +19,7 @@ def starts(count, seed, scale=1.0):
     return _starts(np.random.default_rng(seed), count, scale)
 
 
-def alignment(count, seed, scale=1.0, batches=5, spread=0.1, algorithms=("BP", "PC", "TRN"), learning_rate=0.2):
+def alignment(count, seed, scale=1.0, batches=5, spread=0.1, algorithms=("BP", "PC", "TRN")):
     """Fig. 2: cosine between each update and the direction to the closest solution; name → (batches, count).
 
     Each algorithm follows its own trajectory. NaN where a run has diverged.
@@ -30,7 +30,7 @@ def alignment(count, seed, scale=1.0, batches=5, spread=0.1, algorithms=("BP", "
     return {
         name: np.stack([_cosines(name, w, x, y) for w, (x, y) in zip(path, drawn, strict=False)])
         for name in algorithms
-        for path in [onemlp.descent(name, w0, drawn, learning_rate)]
+        for path in [onemlp.descent(name, w0, drawn, LEARNING_RATE)]
     }
 
 
@@ -56,7 +56,7 @@ def angles(gamma, limit, w):
 
 
 def _cosines(algorithm, w, x, y):
-    result, alive = np.full(len(w), np.nan), np.isfinite(w).all(axis=-1)
+    result, alive = np.full(len(w), np.nan), (np.abs(w) < 1e6).all(axis=-1)
     result[alive] = cosine_to_closest(algorithm, w[alive], x[alive], y[alive])
     return result
 
@@ -83,7 +83,9 @@ class Training:
 
 
 def training(algorithm, count, seed, scale=1.0, spread=0.1, max_steps=5000):
-    """Trains `count` 1MLPs until ℒ < 0.001 at x = 1; raises `RuntimeError` if one needs more than `max_steps`."""
+    """Trains `count` 1MLPs until ℒ < 0.001 at x = 1; `RuntimeError` if one diverges or needs more than `max_steps`."""
+    if checks.count("max_steps", max_steps) == 0:
+        raise ValueError("max_steps = 0: must be at least 1")
     generator = np.random.default_rng(seed)
     w = start = _starts(generator, count, scale)
     closest = onemlp.closest_solution(*start.T, SLOPE)
@@ -92,12 +94,15 @@ def training(algorithm, count, seed, scale=1.0, spread=0.1, max_steps=5000):
     length, nearest = np.zeros(count), np.linalg.norm(start, axis=-1)
     for x, y in data.toy_batches(generator, max_steps, 1, SLOPE, spread):
         now = onemlp.loss(*w.T, 1.0, SLOPE)
-        going = now >= TOLERANCE
+        going = ~(now < TOLERANCE)
         if not going.any():
             distance = np.linalg.norm(closest - start, axis=-1)
             side = np.sign(w[:, 0]) == np.sign(closest[:, 0])
             return Training(start, w, steps, escape, last, length, nearest, distance, side)
-        after = np.where(going[:, None], w + LEARNING_RATE * onemlp.update(algorithm, w, x, y), w)
+        with np.errstate(all="ignore"):
+            after = np.where(going[:, None], w + LEARNING_RATE * onemlp.update(algorithm, w, x, y), w)
+        if not np.all(np.abs(after) < 1e6):
+            raise RuntimeError(f"{algorithm} diverged from {np.sum(~(np.abs(after) < 1e6).all(axis=-1))} starts")
         steps = steps + going
         escape, last = escape + (now > at_saddle / 2), last + (going & (now < 10 * TOLERANCE))
         length = length + np.linalg.norm(after - w, axis=-1)
@@ -119,4 +124,4 @@ def inference_error(count, seed, steps=20, eta=0.1, scale=1.0):
 
 
 def _starts(generator, count, scale):
-    return generator.uniform(-1, 1, size=(count, 2)) * float(checks.positive("scale", scale))
+    return generator.uniform(-1, 1, size=(checks.count("count", count), 2)) * checks.scalar("scale", scale)

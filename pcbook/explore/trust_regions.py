@@ -43,7 +43,7 @@ def region_explorer(w1=0.5, x=1.0, y=-1.0):
     return sliders.explore(
         draw,
         sliders.Slider("radius", "radius √p", np.geomspace(0.1, 3, 10).round(2), log=True),
-        sliders.Slider("w2", "start at w₂", [-1.5, 0.3, 0.5], start=0.3, low=-2, high=2),
+        sliders.Slider("w2", "start at w₂", [-1.5, 0.3, 0.5], start=0.3, low=-1.9, high=2),
         sliders.Choice("model", "Model", [LINEAR, QUADRATIC], start=QUADRATIC),
         sliders.Choice("geometry", "Geometry", [EUCLIDEAN, CURVATURE]),
         caption=f"The best step inside the region (white outline), from w₁ = {w1}. With the quadratic model a small "

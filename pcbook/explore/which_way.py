@@ -99,8 +99,6 @@ def seed_block_explorer(blocks=40, seeds=10, batches=5, seed=0):
     ahead, behind = leads.all(axis=0).sum(), (~leads).all(axis=0).sum()
 
     def draw(block):
-        if block not in range(1, blocks + 1):
-            raise ValueError(f"block = {block!r}: must be a whole number from 1 to {blocks}")
         x, here = np.arange(1, batches + 1), {name: c[:, block - 1] for name, c in by_block.items()}
         series = {}
         for name, c in here.items():
