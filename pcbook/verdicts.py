@@ -76,6 +76,7 @@ def _paired(seed, quantity):
 
 
 def judge_landscape(seed):
+    """F1: does PC keep away from the saddle, and take a more direct path to the closest solutions?"""
     _, _, saddle = _paired(seed, "nearest_to_saddle")
     bp, pc, detour = _paired(seed, "detour")
     runs = {name: _training(name, _STARTS, seed) for name in ("BP", "PC")}
@@ -96,6 +97,7 @@ def judge_landscape(seed):
 
 
 def judge_alignment(seed, count=10_000):
+    """F2: does PC's update point closer, and more reliably, to the closest solution than BP's?"""
     cosine = {s: toy.alignment(count, seed, scale=s, algorithms=("BP", "PC")) for s in (1.0, 2.0)}
     gain = {s: cosines["PC"] - cosines["BP"] for s, cosines in cosine.items()}
     by_batch = [intervals.mean(batch) for batch in gain[1.0]]
@@ -120,6 +122,7 @@ def judge_alignment(seed, count=10_000):
 
 
 def judge_flows(seed, count=400, radius=0.1):
+    """F5: near the saddle and a minimum, is PC the faster one to leave, the slower one to arrive?"""
     generator = np.random.default_rng(seed)
     angle = generator.uniform(0, 2 * np.pi, count)
     offset = radius * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
@@ -144,6 +147,7 @@ def judge_flows(seed, count=400, radius=0.1):
 
 
 def judge_robustness(seed):
+    """F6: after training, does weight noise raise PC's prediction error less than BP's?"""
     parts, sentences = {}, []
     for reading, sigma in (("standard deviation", 0.5), ("variance", np.sqrt(0.5))):
         bp, pc = (onemlp.perturbed_error(*_training(name, _STARTS, seed).end.T, 1.0, toy.SLOPE, sigma)
@@ -159,6 +163,7 @@ def judge_robustness(seed):
 
 
 def judge_inference_landscape(seed, eta=0.1, tolerance=0.05):
+    """F8: does inference turn the loss landscape into the equilibrated energy in ten steps?"""
     w = toy.starts(_STARTS, seed, scale=1.5).T
     path = onemlp.energy(onemlp.euler_inference(10, *w, 1.0, toy.SLOPE, eta), *w, 1.0, toy.SLOPE)
     rest = path - onemlp.equilibrated_energy(*w, 1.0, toy.SLOPE)
@@ -172,6 +177,7 @@ def judge_inference_landscape(seed, eta=0.1, tolerance=0.05):
 
 
 def judge_precision_ratio(seed, count=5000, tolerance=5.0):
+    """F9: how far from BP and TP are γ = 2 and ½, and the two limits?"""
     w = toy.starts(count, seed)
     angles = {}
     for gamma, limit in ((2.0, "BP"), (0.5, "TP"), (0.5, "BP"), (1e4, "BP"), (1e-4, "TP")):
@@ -188,6 +194,7 @@ def judge_precision_ratio(seed, count=5000, tolerance=5.0):
 
 
 def judge_inference_steps(seed, tolerance=0.01, degrees=5.0):
+    """T1: are twenty Euler steps of η = 0.1 enough for PC's weight gradient?"""
     error, angle = toy.inference_error(_STARTS, seed)
     enough, aligned = intervals.share(error < tolerance), intervals.share(angle < degrees)
     return measured(
@@ -200,6 +207,7 @@ def judge_inference_steps(seed, tolerance=0.01, degrees=5.0):
 
 
 def judge_slowdown(seed):
+    """T2: does PC take more steps than BP near a minimum, at the same learning rate?"""
     bp, pc, steps = _paired(seed, "steps")
     _, _, last = _paired(seed, "last")
     return measured(
@@ -210,6 +218,7 @@ def judge_slowdown(seed):
 
 
 def judge_spread(seed, count=5000):
+    """C2: does the reading of 0.1 as standard deviation or variance change Fig. 2?"""
     gain = {}
     for reading, spread in data.SPREADS.items():
         cosines = toy.alignment(count, seed, spread=spread, algorithms=("BP", "PC"))

@@ -67,6 +67,9 @@
       inputs.forEach((input) => input.addEventListener("input", changed));
       drawings.set(element, draw);
       draw();
+    }, () => { // without the library the figure's words stand in for it
+      const box = element.querySelector(".pc-panels");
+      box.textContent = box.getAttribute("aria-label");
     });
   };
 

@@ -35,10 +35,12 @@ _path = functools.lru_cache(512)(path)
 def gamma_explorer(start=(1.0, 0.6), learning_rate=0.05):
     """Fig. 9's dial: ℱ* at total variance 1 with the paths of BP, PC and TP, and PC's angle to the other two.
 
-    In the book γ takes 33 values; under a kernel it is continuous, and the start, α and the algorithms move too.
+    In the book γ takes the values of `ratios`; with a kernel it is continuous, and start, α and algorithms move too.
     """
     w1, w2 = np.meshgrid(AXIS, AXIS)
     starts = toy.starts(2000, seed=0)
+    ratio, means = _mean_angles()
+    to_bp, to_tp = means["BP"], means["TP"]
 
     def draw(gamma, w1_start=start[0], w2_start=start[1], learning_rate=learning_rate, algorithm="all three"):
         energy = onemlp.equilibrated_energy(w1, w2, X, Y, *onemlp.precisions(gamma))
@@ -64,8 +66,9 @@ def gamma_explorer(start=(1.0, 0.6), learning_rate=0.05):
         "and theirs. The ends of the dial are **limits**; γ = 2 and γ = ½ are on the way.",
         alt="Left, contours of the equilibrated energy over the two weights, with the paths of BP, PC and TP from one "
         "start; at small precision ratio a ridge stands along zero output weight and PC follows TP, at large ratio "
-        "the ridge is gone and PC follows BP. Right, PC's mean angle to BP falls from about 70 degrees to zero as "
-        "the ratio grows, its angle to TP rises from zero to about 70, and they cross near one half.",
+        "the ridge is gone and PC follows BP. Right, over the ratio, PC's mean angle to BP falls from "
+        f"{to_bp[0]:.0f} degrees to {to_bp[-1]:.1f}, its angle to TP rises from {to_tp[0]:.1f} to {to_tp[-1]:.0f}, and "
+        f"they cross near {ratio[np.abs(to_bp - to_tp).argmin()]:.1g}.",
     )
 
 
