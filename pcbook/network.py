@@ -16,23 +16,52 @@ import torch
 
 from pcbook import checks
 
-Activation = namedtuple("Activation", "function slope kinked")  # φ(u), φ′(u) from u and φ(u), no φ″ at 0?
+# φ(u); φ′(u) from u and h = φ(u); φ″(u); whether φ′ jumps at 0. A slope or bend of None stands for 1 or 0 everywhere.
+Activation = namedtuple("Activation", "function slope bend kinked")
+LEAK = 0.01
+
+
+def _tanh_slope(u, h):
+    return torch.addcmul(u.new_ones(()), h, h, value=-1)
+
+
+def _tanh_bend(u):
+    h = torch.tanh(u)
+    return 2 * h * (h * h - 1)
+
+
+def _softplus(u):
+    return torch.nn.functional.softplus(u, threshold=40.0)
+
+
+def _softplus_bend(u):
+    h = torch.sigmoid(u)
+    return h * (1 - h)
 
 
 def _gelu_slope(u, h):
-    return torch.special.ndtr(u) + u * torch.exp(-0.5 * u * u) / math.sqrt(2 * math.pi)
+    return torch.special.ndtr(u) + u * _normal(u)
 
 
-LEAK = 0.01
+def _gelu_bend(u):
+    return (2 - u * u) * _normal(u)
+
+
+def _normal(u):
+    return torch.exp(-0.5 * u * u) / math.sqrt(2 * math.pi)
+
+
+def _leaky_relu(u):
+    return torch.nn.functional.leaky_relu(u, LEAK)
+
+
 ACTIVATIONS = {
-    "linear": Activation(lambda u: u, lambda u, h: None, False),  # None stands for the slope 1 everywhere
-    "tanh": Activation(torch.tanh, lambda u, h: torch.addcmul(u.new_ones(()), h, h, value=-1), False),
-    "relu": Activation(torch.relu, lambda u, h: (u > 0).to(u.dtype), True),
-    "leaky_relu": Activation(
-        lambda u: torch.nn.functional.leaky_relu(u, LEAK), lambda u, h: (u > 0).to(u.dtype) * (1 - LEAK) + LEAK, True
-    ),
-    "softplus": Activation(torch.nn.functional.softplus, lambda u, h: torch.sigmoid(u), False),
-    "gelu": Activation(torch.nn.functional.gelu, _gelu_slope, False),
+    "linear": Activation(lambda u: u, lambda u, h: None, lambda u: None, False),
+    "tanh": Activation(torch.tanh, _tanh_slope, _tanh_bend, False),
+    "relu": Activation(torch.relu, lambda u, h: (u > 0).to(u.dtype), lambda u: None, True),
+    "leaky_relu": Activation(_leaky_relu, lambda u, h: (u > 0).to(u.dtype) * (1 - LEAK) + LEAK, lambda u: None, True),
+    "softplus": Activation(_softplus, lambda u, h: torch.sigmoid(u), _softplus_bend, False),
+    "gelu": Activation(torch.nn.functional.gelu, _gelu_slope, _gelu_bend, False),
 }
 SCHEMES = ("default", "he", "orthogonal", "mupc", "uniform")
 DTYPES = (torch.float32, torch.float64)
@@ -40,7 +69,7 @@ DTYPES = (torch.float32, torch.float64)
 Gradients = namedtuple("Gradients", "weights biases")  # biases is None where the network has none
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PCN:
     """A predictive coding network: weights W_1 … W_L, an activation, and optionally biases and precisions.
 
@@ -56,7 +85,7 @@ class PCN:
 
     def __post_init__(self):
         checks.choice("activation", self.activation, ACTIVATIONS)
-        weights = list(self.weights)
+        weights = _list("weights", self.weights)
         if not weights:
             raise ValueError("weights = []: must hold at least one matrix")
         for i, w in enumerate(weights):
@@ -66,32 +95,28 @@ class PCN:
             if i and w.shape[1] != weights[i - 1].shape[0]:
                 shapes = f"{tuple(weights[i - 1].shape)} and {tuple(w.shape)}"
                 raise ValueError(f"weights[{i - 1}] and weights[{i}] have shapes {shapes}: they do not chain")
+            _finite(f"weights[{i}]", w)
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "biases", self._vectors("biases", self.biases))
-        object.__setattr__(self, "precisions", self._precisions())
+        object.__setattr__(self, "precisions", self._vectors("precisions", self.precisions))
 
     def _vectors(self, name, values):
+        """One vector (n_l,) a layer; precisions may be given as numbers, and must be > 0."""
         if values is None:
             return None
-        values = list(values)
+        values = _list(name, values)
         if len(values) != len(self.weights):
             raise ValueError(f"{name} holds {len(values)} entries: must be one for each of {len(self.weights)} layers")
+        if name == "precisions":
+            values = [
+                _precision(f"{name}[{i}]", *pair) for i, pair in enumerate(zip(values, self.weights, strict=True))
+            ]
         for i, (v, w) in enumerate(zip(values, self.weights, strict=True)):
             _like(f"{name}[{i}]", v, w)
             if v.shape != w.shape[:1]:
                 raise ValueError(f"{name}[{i}] has shape {tuple(v.shape)}: must be ({w.shape[0]},)")
+            _finite(f"{name}[{i}]", v)
         return values
-
-    def _precisions(self):
-        if self.precisions is None:
-            return None
-        values = [torch.as_tensor(p, dtype=w.dtype, device=w.device) for p, w in zip(self.precisions, self.weights)]
-        wide = [p.expand(w.shape[0]) if p.ndim == 0 else p for p, w in zip(values, self.weights)]
-        wide = self._vectors("precisions", wide if len(self.precisions) == len(self.weights) else self.precisions)
-        for i, p in enumerate(wide):
-            if not bool((p > 0).all()):
-                raise ValueError(f"precisions[{i}] holds {float(p.min())}: must be > 0")
-        return wide
 
     @property
     def sizes(self):
@@ -106,10 +131,10 @@ class PCN:
     def device(self):
         return self.weights[0].device
 
-    def to(self, *args):
+    def to(self, *args, **kwargs):
         """The same network with its tensors moved or cast, as `torch.Tensor.to` does it."""
         lists = (self.weights, self.biases, self.precisions)
-        weights, biases, precisions = (values and [v.to(*args) for v in values] for values in lists)
+        weights, biases, precisions = (values and [v.to(*args, **kwargs) for v in values] for values in lists)
         return PCN(weights, self.activation, biases, precisions)
 
 
@@ -122,13 +147,15 @@ def init_weights(sizes, generator, scheme="default", interval=(-1.0, 1.0), dtype
     "uniform" U(interval). Draws are float64 whatever the dtype, so both precisions start from one network.
     """
     checks.choice("scheme", scheme, SCHEMES)
-    sizes = [checks.count(f"sizes[{i}]", n) for i, n in enumerate(sizes)]
+    sizes = [checks.count(f"sizes[{i}]", n) for i, n in enumerate(_list("sizes", sizes))]
     if len(sizes) < 2 or 0 in sizes:
         raise ValueError(f"sizes = {sizes}: must hold at least two layers, none of them empty")
-    low, high = (float(v) for v in checks.pairs("interval", interval))
-    if low > high:
-        raise ValueError(f"interval = {interval!r}: must run from low to high")
-    generator = _generator(generator)
+    ends = checks.pairs("interval", interval)
+    if ends.ndim > 1 or ends[0] > ends[1]:
+        raise ValueError(f"interval = {interval!r}: must be a pair that runs from low to high")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype = {dtype!r}: must be torch.float32 or torch.float64")
+    (low, high), generator = ends.tolist(), _generator(generator)
     depth = len(sizes) - 1
 
     def draw(l, n_in, n_out):
@@ -168,7 +195,7 @@ def loss(net, x, y):
 
 def prediction_errors(net, activities, x, y):
     """[e_1, …, e_L]: what each layer differs from its prediction by. `activities` are [z_1, …, z_{L−1}]."""
-    return _local(net, activities, x, y)[0]
+    return local(net, *_checked(net, activities, x, y))[0]
 
 
 def energy(net, activities, x, y):
@@ -178,14 +205,13 @@ def energy(net, activities, x, y):
 
 def activity_gradients(net, activities, x, y):
     """[∂F/∂z_1, …, ∂F/∂z_{L−1}] of each sample (Eq. 2): Π_l e_l − W_{l+1}ᵀ (φ′(u_{l+1}) ⊙ Π_{l+1} e_{l+1})."""
-    errors, slopes, _ = _local(net, activities, x, y)
-    mu = weigh(net, errors)
-    return [m - times(above, d) @ w for m, above, d, w in zip(mu, mu[1:], [*slopes[1:], None], net.weights[1:])]
+    errors, slopes, _ = local(net, *_checked(net, activities, x, y))
+    return descent(net, weigh(net, errors), slopes)
 
 
 def gradients(net, activities, x, y):
     """∂F/∂W_l and ∂F/∂b_l (Eq. 3), averaged over the batch, from quantities at hand in layer l alone."""
-    errors, slopes, below = _local(net, activities, x, y)
+    errors, slopes, below = local(net, *_checked(net, activities, x, y))
     return local_gradients(net, weigh(net, errors), slopes, below)
 
 
@@ -197,8 +223,8 @@ def weight_gradients(net, activities, x, y):
 def backprop(net, x, y):
     """∂L/∂W_l and ∂L/∂b_l averaged over the batch, by backpropagation: one sweep up, one sweep down."""
     state = sweep(net, inputs(net, x))
-    top = weigh_layer(net, -1, targets(net, y, state.output) - state.output)
-    return local_gradients(net, [*adjoint(net, state.slopes, top), top], state.slopes, state.inputs)
+    top = weigh_layer(net, -1, targets(net, y, x) - state.output)
+    return outer_products(net, backward(net, state.slopes, top * (-1.0 / len(x))).deltas, state.inputs)
 
 
 def backprop_gradients(net, x, y):
@@ -209,11 +235,12 @@ def backprop_gradients(net, x, y):
 # The sweeps that everything above, and inference, is made of. They trust their arguments.
 
 Sweep = namedtuple("Sweep", "inputs preactivations slopes output")  # z_0 … z_{L−1}; u_l and φ′(u_l), l < L; u_L
+Backward = namedtuple("Backward", "mu deltas")  # μ_1 … μ_{L−1}; δ_1 … δ_L
 
 
 def sweep(net, x, errors=None):
     """One pass upwards with z_l = φ(u_l) + e_l. `errors` [e_1, …, e_{L−1}] are zero unless given."""
-    function, slope, _ = ACTIVATIONS[net.activation]
+    function, slope, *_ = ACTIVATIONS[net.activation]
     z, u, slopes = [x], [], []
     for l, w in enumerate(net.weights[:-1]):
         u.append(_affine(net, l, z[-1], w))
@@ -223,19 +250,51 @@ def sweep(net, x, errors=None):
     return Sweep(z, u, slopes, _affine(net, -1, z[-1], net.weights[-1]))
 
 
+def slopes(net, below):
+    """(u_l, φ′(u_l)) for l < L at given z_0 … z_{L−1}."""
+    function, slope, *_ = ACTIVATIONS[net.activation]
+    u = [_affine(net, l, z, w) for l, (z, w) in enumerate(zip(below[:-1], net.weights[:-1], strict=True))]
+    return u, [slope(v, function(v)) for v in u]
+
+
+def backward(net, slopes, top):
+    """One pass downwards from μ_L = `top` (…, n_L): δ_l = φ′(u_l) ⊙ μ_l and μ_{l−1} = W_lᵀ δ_l, δ_L = μ_L."""
+    mu, deltas = [], [top]
+    for w, d in zip(reversed(net.weights[1:]), reversed(slopes), strict=True):
+        mu.append(deltas[-1] @ w)
+        deltas.append(times(mu[-1], d))
+    return Backward(mu[::-1], deltas[::-1])
+
+
 def adjoint(net, slopes, top):
-    """One pass downwards: [μ_1, …, μ_{L−1}] with μ_l = W_{l+1}ᵀ (φ′(u_{l+1}) ⊙ μ_{l+1}) and μ_L = `top` (…, n_L)."""
-    mu = []
-    for w, d in zip(reversed(net.weights[1:]), [None, *reversed(slopes[1:])], strict=True):
-        top = times(top, d) @ w
-        mu.append(top)
-    return mu[::-1]
+    """[μ_1, …, μ_{L−1}] of `backward`: Π_l e_l at the equilibrium whose weighted output error is `top`."""
+    return backward(net, slopes, top).mu
+
+
+def local(net, activities, x, y):
+    """[e_1 … e_L], φ′(u_l) for l < L and [z_0 … z_{L−1}] at given activities, every layer by itself."""
+    function, slope, *_ = ACTIVATIONS[net.activation]
+    below = [x, *activities]
+    u = [_affine(net, l, z, w) for l, (z, w) in enumerate(zip(below, net.weights, strict=True))]
+    h = [function(v) for v in u[:-1]]
+    slopes = [slope(*pair) for pair in zip(u[:-1], h, strict=True)]
+    return [z - p for z, p in zip([*below[1:], y], [*h, u[-1]], strict=True)], slopes, below
+
+
+def descent(net, mu, slopes):
+    """∂F/∂z_l = μ_l − W_{l+1}ᵀ (φ′(u_{l+1}) ⊙ μ_{l+1}) from weighted errors μ_l = Π_l e_l, l = 1 … L."""
+    above = zip(mu[1:], [*slopes, None][1:], net.weights[1:], strict=True)
+    return [m - times(top, d) @ w for m, (top, d, w) in zip(mu[:-1], above, strict=True)]
 
 
 def local_gradients(net, mu, slopes, below):
     """−(φ′(u_l) ⊙ μ_l)ᵀ z_{l−1} / B and −Σ φ′(u_l) ⊙ μ_l / B from weighted errors μ_l = Π_l e_l, l = 1 … L."""
-    scale = -1.0 / below[0].shape[0]
-    deltas = [times(m, d) * scale for m, d in zip(mu, [*slopes, None], strict=True)]
+    scale = -1.0 / len(below[0])
+    return outer_products(net, [times(m, d) * scale for m, d in zip(mu, [*slopes, None], strict=True)], below)
+
+
+def outer_products(net, deltas, below):
+    """δ_lᵀ z_{l−1} and Σ δ_l over the batch: `Gradients` from local factors that hold the sign and the 1/B."""
     weights = [d.t() @ z for d, z in zip(deltas, below, strict=True)]
     return Gradients(weights, net.biases and [d.sum(0) for d in deltas])
 
@@ -256,12 +315,17 @@ def weigh(net, errors):
 
 def unweigh(net, mu):
     """[Π_l⁻¹ μ_l] for the hidden layers."""
-    return mu if net.precisions is None else [m / p for m, p in zip(mu, net.precisions)]
+    return mu if net.precisions is None else [m / p for m, p in zip(mu, net.precisions[:-1], strict=True)]
 
 
 def weigh_layer(net, l, error):
     """Π_l e_l of one layer."""
     return error if net.precisions is None else error * net.precisions[l]
+
+
+def unweigh_output(net, lam):
+    """Π_L⁻¹ λ."""
+    return lam if net.precisions is None else lam / net.precisions[-1]
 
 
 def times(a, slope):
@@ -274,28 +338,24 @@ def inputs(net, x):
     return _batch("x", x, net, net.sizes[0])
 
 
-def targets(net, y, output):
-    """`y` itself; `ValueError` unless it is a finite (B, n_L) with one row for each row of `output`."""
+def targets(net, y, x):
+    """`y` itself; `ValueError` unless it is a finite (B, n_L) with one row for each row of x."""
     y = _batch("y", y, net, net.sizes[-1])
-    if y.shape != output.shape:
-        raise ValueError(f"y has shape {tuple(y.shape)}: must have one row for each of x's {output.shape[0]}")
+    if len(y) != len(x):
+        raise ValueError(f"y has shape {tuple(y.shape)}: must have one row for each of x's {len(x)}")
     return y
 
 
-def _local(net, activities, x, y):
-    """[e_1 … e_L], φ′(u_l) for l < L and [z_0 … z_{L−1}] at given activities, every layer by itself."""
-    function, slope, _ = ACTIVATIONS[net.activation]
-    below = [inputs(net, x), *activities]
-    if len(below) != len(net.weights):
-        raise ValueError(f"activities holds {len(below) - 1} layers: must be {len(net.weights) - 1}")
-    for l, z in enumerate(below[1:], 1):
+def _checked(net, activities, x, y):
+    """The three of them, or a `ValueError`: activities are L − 1 matrices (B, n_l) like x."""
+    activities, x = _list("activities", activities), inputs(net, x)
+    if len(activities) != len(net.weights) - 1:
+        raise ValueError(f"activities holds {len(activities)} layers: must be {len(net.weights) - 1}")
+    for l, z in enumerate(activities, 1):
         _like(f"activities[{l - 1}]", z, x)
-        if z.shape != (x.shape[0], net.sizes[l]):
-            raise ValueError(f"activities[{l - 1}] has shape {tuple(z.shape)}: must be ({x.shape[0]}, {net.sizes[l]})")
-    u = [_affine(net, l, z, w) for l, (z, w) in enumerate(zip(below, net.weights, strict=True))]
-    h = [function(v) for v in u[:-1]]
-    slopes = [slope(*pair) for pair in zip(u, h)]
-    return [z - p for z, p in zip([*below[1:], targets(net, y, u[-1])], [*h, u[-1]], strict=True)], slopes, below
+        if z.shape != (len(x), net.sizes[l]):
+            raise ValueError(f"activities[{l - 1}] has shape {tuple(z.shape)}: must be ({len(x)}, {net.sizes[l]})")
+    return activities, x, targets(net, y, x)
 
 
 def _affine(net, l, z, w):
@@ -306,8 +366,7 @@ def _batch(name, value, net, width):
     _like(name, value, net.weights[0])
     if value.ndim != 2 or value.shape[1] != width or value.shape[0] == 0:
         raise ValueError(f"{name} has shape {tuple(value.shape)}: must be (B, {width}) with B ≥ 1")
-    if not bool(torch.isfinite(value).all()):
-        raise ValueError(f"{name} holds {float(value[~torch.isfinite(value)][0])}: must be finite")
+    _finite(name, value)
     return value
 
 
@@ -320,10 +379,34 @@ def _like(name, value, model):
         raise ValueError(f"{name} is {own}: must be {other}, like the rest")
 
 
+def _list(name, values):
+    try:
+        return list(values)
+    except TypeError:
+        raise ValueError(f"{name} = {values!r}: must be a list") from None
+
+
+def _finite(name, value):
+    if not bool(torch.isfinite(value).all()):
+        raise ValueError(f"{name} holds {float(value[~torch.isfinite(value)][0])}: must be finite")
+
+
+def _precision(name, value, w):
+    """The diagonal of Π_l, one positive number for each row of w, from that many or from a single one."""
+    if not isinstance(value, torch.Tensor):
+        value = torch.from_numpy(checks.array(name, value))
+    p = value.to(w)
+    if not bool((p > 0).all()):
+        raise ValueError(f"{name} holds {float(p.min())}: must be > 0")
+    return p.expand(w.shape[0]) if p.ndim == 0 else p
+
+
 def _generator(generator):
     if isinstance(generator, torch.Generator):
         return generator
-    return torch.Generator().manual_seed(checks.count("generator", generator))
+    if checks.count("generator", generator) >= 2**64:
+        raise ValueError(f"generator = {generator}: must be a seed below 2**64")
+    return torch.Generator().manual_seed(int(generator))
 
 
 def _orthonormal(a):

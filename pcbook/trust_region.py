@@ -1,10 +1,37 @@
-"""Trust regions: the exact minimiser of a quadratic model inside a ball of any geometry, Eq. 4. NumPy."""
+"""Trust regions: the exact minimiser of a quadratic model inside a ball of any geometry, Eq. 4. NumPy.
+
+What inference in a deep network has to do with it, Eqs. 5 to 7, is `pcbook.taylor`'s; its names are at hand here too.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from pcbook import checks
+
+_TAYLOR = (
+    "corrected_gradients",
+    "fisher",
+    "gradient",
+    "hessian",
+    "inference_step",
+    "model",
+    "model_minimum",
+    "output_fisher",
+    "printed_gradients",
+)
+
+
+def __getattr__(name):
+    if name not in _TAYLOR:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pcbook import taylor  # only now: it needs torch, and the chapters on the toy model do not
+
+    return getattr(taylor, name)
+
+
+def __dir__():
+    return sorted([*globals(), *_TAYLOR])
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,30 @@ def served(site):
     server.server_close()
 
 
+@pytest.fixture(scope="session")
+def real_images():
+    """`real_images(name)`: the real MNIST or Fashion-MNIST, from a named folder or the cache, never downloaded here.
+
+    Without the files the tests skip, or fail where CI or PCBOOK_REQUIRE_DATA=1 asks for them.
+    """
+    from pcbook import data
+
+    def offline(*_, **__):
+        raise OSError("the tests download nothing")
+
+    @functools.cache
+    def load(name):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("pooch.HTTPDownloader.__call__", offline)
+            try:
+                return data.mnist(name=name)
+            except FileNotFoundError as missing:
+                required = os.environ.get("CI") or os.environ.get("PCBOOK_REQUIRE_DATA") == "1"
+                (pytest.fail if required else pytest.skip)(str(missing))
+
+    return load
+
+
 def find_chromium(playwright):
     named = os.environ.get("PCBOOK_CHROMIUM")
     candidates = [named] if named else [*map(shutil.which, BROWSERS), playwright.chromium.executable_path]

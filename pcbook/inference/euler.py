@@ -1,0 +1,32 @@
+"""The paper's inference: Euler steps on the activities, all layers at once (Eq. 2 and Appendix A.4). Torch."""
+
+from pcbook import network
+from pcbook.inference.equilibrium import State
+
+
+def solve(net, x, y, steps, step_size=0.1, halvings=2):
+    """z_l ← z_l − η ∂F/∂z_l, `steps` times from the feedforward pass.
+
+    η starts at `step_size` and is halved, `halvings` times at most, whenever the batch's energy does not fall.
+    Energies are summed in float64: float32 round-off would spend the halvings at once.
+    """
+    z = network.forward(net, x)[:-1]
+    last = float("inf")
+    for _ in range(steps):
+        errors, slopes, _ = network.local(net, z, x, y)
+        energy = float(network.quadratic(net, errors).sum())
+        if energy >= last and halvings:
+            step_size, halvings = step_size / 2, halvings - 1
+        last = energy
+        z = [
+            a - step_size * g for a, g in zip(z, network.descent(net, network.weigh(net, errors), slopes), strict=True)
+        ]
+    return state_at(net, x, y, z)
+
+
+def state_at(net, x, y, activities):
+    """The `State` of given activities."""
+    errors, slopes, below = network.local(net, activities, x, y)
+    mu = network.weigh(net, errors)
+    deltas = [network.times(m, d) for m, d in zip(mu, [*slopes, None], strict=True)]
+    return State(below, errors[:-1], y - errors[-1], deltas)

@@ -1,0 +1,119 @@
+"""The benchmarks' parts: what they compare with is right, and what they write is whole. No time is asserted."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import contenders, inference, memory, peers, reference, scaling, timing
+from pcbook import network, records
+
+SIZES = [6, 9, 8, 7, 3]
+
+
+def problem(activation, scale=2.0):
+    generator = torch.Generator().manual_seed(3)
+    weights = [scale * w for w in network.init_weights(SIZES, generator, dtype=torch.float64)]
+    draw = [torch.randn(5, n, generator=generator, dtype=torch.float64) for n in (SIZES[0], SIZES[-1])]
+    return network.PCN(weights, activation), *draw
+
+
+@pytest.mark.parametrize("activation", ["linear", "tanh"])
+def test_the_reference_is_an_equilibrium(activation):
+    net, x, y = problem(activation)
+    gradients, z, residual = reference.equilibrium(net, x, y, tolerance=1e-10)
+    assert residual <= 1e-10
+    start = network.activity_gradients(net, network.forward(net, x)[:-1], x, y)
+    end = network.activity_gradients(net, z, x, y)
+    assert max(float(g.abs().max()) for g in end) < 1e-8 * max(float(g.abs().max()) for g in start)
+    assert reference.distance(network.weight_gradients(net, z, x, y), gradients) < 1e-8
+
+
+def test_the_reference_of_a_relu_network_is_a_local_minimum_beside_the_given_activities():
+    net, x, y = problem("relu")
+    z = network.forward(net, x)[:-1]
+    for _ in range(3000):
+        z = [a - 0.05 * g for a, g in zip(z, network.activity_gradients(net, z, x, y), strict=True)]
+    _, end, residual = reference.equilibrium(net, x, y, z, tolerance=1e-10)
+    assert residual <= 1e-10
+    assert max(float((a - b).abs().max()) for a, b in zip(z, end, strict=True)) < 0.05
+    lowest = network.energy(net, end, x, y)
+    assert bool((lowest <= network.energy(net, z, x, y) + 1e-9).all())
+    generator = torch.Generator().manual_seed(0)
+    for size in (1e-2, 1e-4):
+        for _ in range(50):
+            near = [a + size * torch.randn(a.shape, generator=generator, dtype=a.dtype) for a in end]
+            assert bool((network.energy(net, near, x, y) >= lowest - 1e-12).all())
+
+
+def test_the_distance_is_that_of_all_layers_together():
+    exact = [torch.tensor([[3.0]]), torch.tensor([[4.0]])]
+    assert reference.distance([torch.tensor([[3.0]]), torch.tensor([[3.0]])], exact) == pytest.approx(0.2)
+
+
+def test_measurements_take_turns_and_keep_to_the_budget():
+    order = []
+
+    def step(name, seconds):
+        return lambda: order.append(name) or seconds
+
+    steps = {"slow": step("slow", 5.0), "fast": step("fast", 0.1)}
+    times = timing.interleaved(step("base", 0.05), steps, rounds=4, budget=12.0)
+    assert [name for name in order if name != "base"] == ["slow", "fast", "slow", "fast", "fast", "fast"]
+    assert (times["slow"]["rounds"], times["fast"]["rounds"]) == (2, 4)
+    assert times["slow"]["ratio"] == pytest.approx(100) and times["fast"]["ratio"] == pytest.approx(2)
+
+
+def test_the_peak_counts_what_lives_at_once():
+    def both():
+        return torch.zeros(1000), torch.zeros(2000)
+
+    def one_by_one():
+        for n in (1000, 2000):
+            torch.zeros(n)
+
+    assert memory.peak(both) == 12000
+    assert memory.peak(one_by_one) == 8000
+
+
+def test_a_library_that_is_not_there_says_how_to_get_it():
+    with pytest.raises(peers.Missing, match="torch2pc: not installed .* --checkout torch2pc=FOLDER"):
+        peers.Peer("torch2pc")
+
+
+def test_a_library_that_fails_becomes_a_row(tmp_path):
+    (tmp_path / "TorchSeq2PC.py").write_text("def PCInfer(*_):\n    raise ValueError('gave up')\n")
+    peer = peers.Peer("torch2pc", checkout=tmp_path)
+    net, x, y = problem("tanh")
+    net, x, y = net.to(torch.float32), x.float(), y.float()
+    rows = contenders.compare(net, x, y, solvers={}, peers=[peer], rounds=1)
+    peer.close()
+    assert peer.versions == {"torch": torch.__version__}
+    assert [row["failed"] for row in rows] == ["gave up"] * 2
+
+
+def test_the_comparison_writes_a_whole_record(tmp_path):
+    line = ["--quick", "--data", "digits", "--sizes", "64-12x2-10", "--activations", "tanh", "relu", "--rates", "0.1"]
+    line += ["--updates", "3", "--peers", "torch2pc", "--threads", "1"]
+    record = inference.main(line)
+    path = records.save(tmp_path / "cost.json", record)
+    assert os.path.getsize(path) < 200_000
+    results = records.load(path)["results"]
+    assert "not installed" in results["peers"]["torch2pc"]
+    stages = {(row["activation"], row["stage"]) for row in results["steps"]}
+    assert stages == {(a, s) for a in ("tanh", "relu") for s in ("initialisation", "trained, α = 0.1")}
+    for row in results["steps"] + results["chains"]:
+        if row["library"] == "pcbook":
+            assert row["error"] < (0.1 if row["activation"] == "relu" else 1e-2), row
+            assert row["reference_residual"] <= 1e-8 and row["ratio"] > 0
+    assert [row["update"] for row in results["training"]] == [0, 1, 2] * 2
+    assert {row["method"] for row in results["memory"]} == {"backpropagation", "autograd", "auto", "Euler"}
+    assert all(row["error_worst"] >= row["error_median"] for row in results["summary"])
+
+
+def test_the_scaling_study_has_every_size():
+    record = scaling.main(["--quick", "--threads", "1", "--inputs", "12"])
+    rows = record["results"]["rows"]
+    assert {(row["axis"], row["value"]) for row in rows} == {(a, v) for a, vs in scaling.QUICK.items() for v in vs}
+    assert all(np.isfinite(row["residual"]) and row["bytes"] > 0 and row["error"] < 0.1 for row in rows)
