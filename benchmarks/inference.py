@@ -67,7 +67,7 @@ def main(line=None):
 
 
 def launch(options):
-    """The peers that answer, and what each one said: its versions, or what it lacks."""
+    """The peers that answer, and what is known of each: its versions and its checkout's commit, or what it lacks."""
     pythons, folders = (dict(item.split("=", 1) for item in pairs) for pairs in (options.python, options.checkout))
     running, said = [], {}
     for name in options.peers if options.device == "cpu" else ():
@@ -75,6 +75,8 @@ def launch(options):
             more = {"python": pythons[name]} if name in pythons else {}
             running.append(Peer(name, checkout=folders.get(name), threads=options.threads, **more))
             said[name] = running[-1].versions
+            if name in folders:
+                said[name] |= {"commit": records.commit(folders[name])}
         except Missing as error:
             said[name] = str(error)
         print(f"peer {name}: {said[name]}", flush=True)

@@ -238,14 +238,17 @@ Sweep = namedtuple("Sweep", "inputs preactivations slopes output")  # z_0 … z_
 Backward = namedtuple("Backward", "mu deltas")  # μ_1 … μ_{L−1}; δ_1 … δ_L
 
 
-def sweep(net, x, errors=None):
-    """One pass upwards with z_l = φ(u_l) + e_l. `errors` [e_1, …, e_{L−1}] are zero unless given."""
+def sweep(net, x, errors=None, sloped=True):
+    """One pass upwards with z_l = φ(u_l) + e_l. `errors` [e_1, …, e_{L−1}] are zero unless given.
+
+    The slopes are None if they are not asked for.
+    """
     function, slope, *_ = ACTIVATIONS[net.activation]
     z, u, slopes = [x], [], []
     for l, w in enumerate(net.weights[:-1]):
         u.append(_affine(net, l, z[-1], w))
         h = function(u[-1])
-        slopes.append(slope(u[-1], h))
+        slopes.append(slope(u[-1], h) if sloped else None)
         z.append(h if errors is None else h + errors[l])
     return Sweep(z, u, slopes, _affine(net, -1, z[-1], net.weights[-1]))
 

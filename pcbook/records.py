@@ -144,11 +144,11 @@ def processor():
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
 
 
-def commit():
-    """The commit that this package's files are at, with "+" where tracked files differ, or None outside a checkout."""
+def commit(folder=Path(__file__).parent):
+    """The commit that a folder's files are at, with "+" where tracked files differ, or None outside a checkout."""
 
     def git(*arguments):
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        command = ["git", "-C", str(folder), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:

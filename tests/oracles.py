@@ -148,19 +148,16 @@ def error_residual(net, x, y, activities):
         return torch.zeros(len(x), dtype=torch.float64)
     stiffness, sizes = torch.cat([p for *_, p, _ in hidden]), [e.shape[1] for e in errors]
 
-    def output(e, x):
-        for part, (v, c, _, phi) in zip(e.split(sizes), hidden, strict=True):
-            x = phi(x @ v.T + c) + part
-        return x @ w.T + b
-
-    steps = []
-    for i, e in enumerate(torch.cat(errors, 1)):
-        jacobian = torch.autograd.functional.jacobian(lambda e, i=i: output(e, z[0][i]), e)
-        gradient = stiffness * e - (pi * (y[i].double() - output(e, z[0][i]))) @ jacobian
-        step = torch.linalg.solve(torch.diag(stiffness) + (jacobian.T * pi) @ jacobian, gradient)
-        steps.append((stiffness * step**2).sum())
+    e, below = torch.cat(errors, 1).requires_grad_(), z[0]
+    for part, (v, c, _, phi) in zip(e.split(sizes, 1), hidden, strict=True):
+        below = phi(below @ v.T + c) + part
+    output = below @ w.T + b
+    rows = [torch.autograd.grad(output[:, k].sum(), e, retain_graph=True)[0] for k in range(len(w))]
+    jacobian, rest, e = torch.stack(rows, 1), pi * (y.double() - output.detach()), e.detach()
+    gradient = stiffness * e - (rest[:, None] @ jacobian)[:, 0]
+    step = torch.linalg.solve(torch.diag(stiffness) + (jacobian.mT * pi) @ jacobian, gradient)
     size = 2 * energy(net, activities, x, y)
-    return (torch.stack(steps) / size.maximum(size.mean()).clamp(min=1e-300)).sqrt()
+    return ((stiffness * step**2).sum(1) / size.maximum(size.mean()).clamp(min=1e-300)).sqrt()
 
 
 # Equilibria.

@@ -118,6 +118,10 @@ def test_data_digests_read_bytes_and_arrays_alike():
     assert records.digest_of(a) != records.digest_of(a[::-1].copy())
 
 
+def test_a_folder_that_no_commit_describes_has_none(tmp_path):
+    assert records.commit(tmp_path) is None
+
+
 def test_the_environment_says_what_ran_and_where():
     here = records.describe(packages=("numpy", "no-such-package"), threads=2)
     assert here["versions"] == {"numpy": np.__version__, "no-such-package": None}

@@ -4,7 +4,7 @@ import torch
 
 from pcbook import checks, network
 from pcbook.inference import descent, euler, exact, fixed_point
-from pcbook.inference.equilibrium import Equilibrium, State, merge
+from pcbook.inference.equilibrium import Equilibrium, State
 from pcbook.inference.response import mean_field
 
 __all__ = ["KINKED", "LIMITS", "METHODS", "Equilibrium", "State", "solve"]
@@ -12,7 +12,7 @@ __all__ = ["KINKED", "LIMITS", "METHODS", "Equilibrium", "State", "solve"]
 # Iterations unless the caller says otherwise. "auto" gives its last resort a limit of its own.
 LIMITS = {"auto": 40, "exact": 1, "secant": 40, "kink": 200, "newton": 100, "descent": 200, "euler": 1000}
 METHODS = tuple(LIMITS)
-KINKED = 10.0  # residuals at kinks may be this many times rtol
+KINKED = 20.0  # residuals at kinks may be this many times rtol
 
 
 def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
@@ -29,7 +29,7 @@ def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
       feedforward pass, are solved again by "descent" (at kinks: by a slower "kink"), and the better end is kept.
 
     Iterations stop when every sample's estimated relative error of its deltas, and its ‖∂F/∂z‖ relative to the
-    feedforward pass, are below `rtol` (ten times as much at kinks). So the weight gradients are off by at most about
+    feedforward pass, are below `rtol` (twenty times as much at kinks). So the weight gradients are off by at most about
     `rtol`. `warm` is an `Equilibrium` of a similar network, a training step ago: its linear response is used again.
     Raises `ValueError` for bad input, for a method that does not fit the activation, and for a network that overflows.
     """
@@ -73,30 +73,32 @@ def _run(method, net, x, y, start, answer, tolerance, limit, **options):
 
 def _rescue(net, x, y, start, answer, tolerance, state, done, methods):
     """Solve again the samples that are not done, or ended above the energy that they started from."""
-    energy = _energy(net, y, state)
     bound = network.quadratic(net, [*map(torch.zeros_like, start.preactivations), y - start.output])
-    slack = 64 * torch.finfo(x.dtype).eps
-    failed = ~done | ~(energy <= bound * (1 + slack) + torch.finfo(x.dtype).tiny)
-    if not bool(failed.any()):
-        return state, 0, methods
-    rows = failed.nonzero().squeeze(1)
-    part_x, part_y = x[rows], y[rows]
-    part = network.sweep(net, part_x)
-    if network.ACTIVATIONS[net.activation].kinked:
-        name, again = "kink", _run("kink", net, part_x, part_y, part, answer, tolerance, 300, patient=True)
-    else:
-        name, again = "descent", _run("descent", net, part_x, part_y, part, answer, 0.03 * tolerance, LIMITS["descent"])
-    second, extra, finished = again
-    # Better: done where the first was not; else, the smaller energy.
-    old, lower = done[rows] & (energy <= bound * (1 + slack))[rows], _energy(net, part_y, second) < energy[rows]
-    better = torch.where(finished == old, lower | energy[rows].isnan(), finished)
-    pieces = [(rows[better], second.select(better))]
-    keep = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    keep[rows[better]] = False
-    pieces.append((keep.nonzero().squeeze(1), state.select(keep)))
-    count = int(better.sum())
-    methods = ((methods[0][0], len(x) - count), (name, count))
-    return merge(pieces), extra, methods
+    bound = bound * (1 + 64 * torch.finfo(x.dtype).eps) + torch.finfo(x.dtype).tiny
+    energy = _energy(net, y, state)
+    good = done & (energy <= bound)
+    iterations = 0
+    kinked = network.ACTIVATIONS[net.activation].kinked
+    for name, options in (("kink", {"patient": True}),) * kinked + (("descent", {}),):
+        rows = (~good).nonzero().squeeze(1)
+        if not len(rows):
+            break
+        part_x, part_y = x[rows], y[rows]
+        limit = 300 if options else LIMITS["descent"]
+        second, extra, finished = _run(
+            name, net, part_x, part_y, network.sweep(net, part_x), answer, tolerance, limit, **options
+        )
+        iterations += extra
+        reached = _energy(net, part_y, second)
+        below = reached <= bound[rows]
+        lower = ~(energy[rows] <= bound[rows]) | (reached < energy[rows])
+        better = below & (finished | lower)
+        state, energy, good = state.replace(rows[better], second.select(better)), energy.clone(), good.clone()
+        energy[rows[better]] = reached[better]
+        good[rows[better]] = finished[better]
+        count = int(better.sum())
+        methods = (*((old, n - count if i == 0 else n) for i, (old, n) in enumerate(methods)), (name, count))
+    return state, iterations, methods
 
 
 def _energy(net, y, state):

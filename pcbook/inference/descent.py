@@ -14,6 +14,8 @@ from pcbook import network
 from pcbook.inference.equilibrium import State, merge, relative_step
 from pcbook.inference.response import newton_step, per_sample
 
+SAFETY = 0.1  # the Hessian may be flatter than Gauss and Newton's, by which the distance is estimated
+
 
 def solve(net, x, y, rtol, max_iterations, full):
     """(State, iterations, done) from the feedforward pass; `full` asks for the exact Hessian.
@@ -26,7 +28,7 @@ def solve(net, x, y, rtol, max_iterations, full):
     live, pieces, iteration = torch.arange(len(x), device=x.device), [], 0
     finished = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     while True:
-        done = relative_step(net, point.y, point.state()) <= rtol
+        done = relative_step(net, point.y, point.state()) <= SAFETY * rtol
         finished[live] = done
         stop = done | (radius <= 1e-12 * (1 + torch.linalg.vector_norm(point.errors, dim=1)))
         if iteration == max_iterations or bool(stop.all()):

@@ -1,6 +1,7 @@
 """What every solver returns: the state it ended in, and how far that is from an equilibrium. Torch."""
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,6 +32,12 @@ class State:
         inputs, errors, (output,), deltas = lists
         return State(inputs, errors, output, deltas)
 
+    def replace(self, rows, other):
+        """The same with some samples from another state."""
+        keep = torch.ones(len(self.output), dtype=torch.bool, device=rows.device)
+        keep[rows] = False
+        return merge([(keep.nonzero().squeeze(1), self.select(keep)), (rows, other)])
+
 
 def merge(pieces):
     """One `State` from [(rows, State), …] that share out the rows of a batch."""
@@ -49,9 +56,9 @@ def merge(pieces):
 
 
 def noise(net, y, output):
-    """What the dtype cannot tell from zero in a sample's weighted output error, (B,)."""
+    """What the dtype cannot tell from zero in a sample's weighted output error, (B,): sums of Σ n_l terms round off."""
     size = torch.linalg.vector_norm(network.weigh_layer(net, -1, y.abs() + output.abs()), dim=1)
-    return (8 * torch.finfo(y.dtype).eps * size).clamp_min(torch.finfo(y.dtype).tiny)
+    return (2 * torch.finfo(y.dtype).eps * math.sqrt(sum(net.sizes)) * size).clamp_min(torch.finfo(y.dtype).tiny)
 
 
 def relative_step(net, y, state):

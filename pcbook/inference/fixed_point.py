@@ -35,7 +35,7 @@ def solve(net, x, y, start, response, rtol, max_iterations, patient=False):
     for iteration in range(1, max_iterations + 1):
         mu, deltas = down(net, rule, lam, memory)
         errors = network.unweigh(net, mu)
-        sweep = network.sweep(net, x, errors)
+        sweep = network.sweep(net, x, errors, sloped=rule.sloped)
         memory = rule.remember(sweep.preactivations, sweep.slopes, deltas)
         settled = [rule.delta(l, m, kept) for l, (m, kept) in enumerate(zip(mu, memory, strict=True))]
         drift = [after - before for after, before in zip(settled, deltas[:-1], strict=True)]
@@ -45,13 +45,13 @@ def solve(net, x, y, start, response, rtol, max_iterations, patient=False):
             solver.learn(step, previous - residual)
         previous, step = residual, solver(residual)
         estimate = _estimate([*settled, lam], step, drift, rule.stretch(), floor)
-        done = estimate <= rtol
+        done = estimate <= rule.safety * rtol
         state = State(sweep.inputs, errors, sweep.output, [*settled, lam])
         if iteration == max_iterations or bool(done.all()):
             break
         rule.observe(estimate)
         lam = lam + step
-        if int(done.sum()) * 2 > len(done):
+        if int(done.sum()) * 4 > len(done):
             pieces.append((live[done], state.select(done)))
             keep = ~done
             live, x, y, lam, previous, step, floor = (v[keep] for v in (live, x, y, lam, previous, step, floor))

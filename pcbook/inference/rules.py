@@ -1,5 +1,7 @@
 """How δ_l = φ′(u_l) ⊙ μ_l follows from μ_l: by the slope for smooth activations, by multipliers at kinks. Torch."""
 
+import math
+
 import torch
 
 from pcbook import network
@@ -7,6 +9,9 @@ from pcbook import network
 
 class Slopes:
     """δ_l = φ′(u_l) ⊙ μ_l, for smooth activations. It remembers φ′(u_l)."""
+
+    sloped = True
+    safety = 0.25  # what rtol is multiplied by: λ, δ and z all err, and a gradient is a product of two of them
 
     def __init__(self, net):
         self.slope = network.ACTIVATIONS[net.activation].slope
@@ -44,17 +49,24 @@ class Multipliers:
     """
 
     THETA, MOMENTUM, SHRINK, LEAST = 0.6, 0.2, 0.7, 0.02
+    sloped = False
 
     def __init__(self, net, batch, patient=False):
         self.leak, self.gains = network.LEAK if net.activation == "leaky_relu" else 0.0, kink_gains(net)
         self.theta = net.weights[0].new_full((batch, 1), self.THETA / 4 if patient else self.THETA)
         self.last = self.before = None
+        self.safety = min(0.5, max(0.1, math.sqrt(batch) / 16))  # the errors of many samples average out
 
     def delta(self, l, mu, memory):
         """δ_l from μ_l and the memory of layer l: the unclipped multipliers (none in the first layer) and u_l."""
         held, u = memory
-        free = torch.where(u > 0, mu, self.leak * mu) if self.leak else torch.ops.aten.threshold_backward(mu, u, 0)
-        return free if held is None else torch.where(mu < 0, torch.minimum(held.maximum(mu), self.leak * mu), free)
+        # Branch-free: for μ < 0 the first term is the clip and the second 0, for μ ≥ 0 the first is aμ.
+        above = torch.ops.aten.threshold_backward(mu if held is None else mu.clamp_min(0), u, 0)
+        if held is None:
+            return torch.add(self.leak * mu, above, alpha=1 - self.leak) if self.leak else above
+        clipped = held.maximum(mu)
+        clipped = clipped.minimum(self.leak * mu) if self.leak else clipped.clamp_max_(0)
+        return clipped.add_(above, alpha=1 - self.leak)
 
     def remember(self, preactivations, slopes, deltas):
         """The memory of each layer after a sweep."""

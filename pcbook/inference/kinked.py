@@ -1,0 +1,173 @@
+"""Robust inference for ReLU and leaky ReLU: Newton's method between smoothed kinks, which sharpen. Torch.
+
+The energy is piecewise quadratic in the activities z, and its pieces meet where some u_l = 0. There the slope s of φ
+may be any number between the leak a and 1, and an equilibrium obeys, for whatever h > 0,
+
+    Π_l e_l = μ_l = W_{l+1}ᵀ (s_{l+1} ⊙ μ_{l+1}),    s_l = clip(s_l + u_l / h, a, 1).
+
+That is an augmented Lagrangian's way to say so, and a way to solve it. Write c for the s on the right and keep it:
+φ becomes the smooth φ_c(u) = ∫₀ᵘ clip(c + v/h, a, 1) dv, and its energy has a minimum that Newton steps find. Then
+c ← s, h shrinks, and so on. Where c = s, φ_c(u) = φ(u) whatever h is: the kinks are exact at the end.
+
+An energy with kinks has many minima. The paper's own steps choose one: some of them come first.
+"""
+
+from collections import namedtuple
+
+import torch
+
+from pcbook import network
+from pcbook.inference import euler
+from pcbook.inference.equilibrium import State, merge, relative_step
+
+EULER = 500  # steps that choose the minimum
+WIDEST, NARROWEST, SHRINK = 0.01, 1e-5, 0.2  # h, relative to how far u can move: first, last, from one to the next
+ENTRIES = 2_000_000  # the most numbers that the Hessian blocks of one sample, or of samples solved together, may hold
+
+
+def solve(net, x, y, rtol, max_iterations, start=None):
+    """(State, iterations, done) of a network with hidden layers, from the activities `start` [(B, n_l)] if given.
+
+    `done` (B,) says where `relative_step` is at most rtol. All of it is float64 inside. An iteration is one Newton
+    step, Σ n_l³ operations a sample, after `EULER` sweeps unless there is a start; samples that start with more energy
+    than the feedforward pass start from that. Networks with Σ n_l² > `ENTRIES` are not tried: nothing is done.
+    """
+    own, net, x, y = net.dtype, net.to(torch.float64), x.double(), y.double()
+    size = sum(n * n for n in net.sizes[1:-1])
+    together, limit = max(1, ENTRIES // size), max_iterations if size <= ENTRIES else 0
+    rows = torch.arange(len(x), device=x.device).split(together)
+    parts = [_solve(net, x[r], y[r], rtol, limit, start and [z[r].double() for z in start]) for r in rows]
+    states, iterations, done = zip(*parts, strict=True)
+    return _cast(merge(list(zip(rows, states, strict=True))), own), max(iterations), torch.cat(done)
+
+
+def _solve(net, x, y, rtol, max_iterations, start):
+    flow = _Flow(net, x, y, _start(net, x, y, start, EULER if max_iterations else 0))
+    live, pieces, iteration = torch.arange(len(x), device=x.device), [], 0
+    finished = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    while True:
+        state = flow.state()
+        done = relative_step(net, flow.y, state) <= rtol
+        finished[live] = done
+        if iteration >= max_iterations or bool(done.all()):
+            return merge([*pieces, (live, state)]), iteration, finished
+        if bool(done.any()):
+            pieces.append((live[done], state.select(done)))
+            live = live[~done]
+            flow.select(~done)
+        settled = torch.zeros_like(live, dtype=torch.bool)
+        while iteration < max_iterations and not bool(settled.any()):
+            settled = flow.step()
+            iteration += 1
+        flow.sharpen(settled)
+
+
+def _cast(state, dtype):
+    lists = ([v.to(dtype) for v in part] for part in (state.inputs, state.errors, [state.output], state.deltas))
+    inputs, errors, (output,), deltas = lists
+    return State(inputs, errors, output, deltas)
+
+
+def _start(net, x, y, start, steps):
+    """`start`, or where Euler steps lead to; the feedforward pass in samples where that has less energy."""
+    forward = network.sweep(net, x).inputs[1:]
+    start = start or (euler.solve(net, x, y, steps).inputs[1:] if steps else forward)
+    lower = _energy(net, start, x, y) <= _energy(net, forward, x, y)
+    return [torch.where(lower[:, None], z, f) for z, f in zip(start, forward, strict=True)]
+
+
+def _energy(net, z, x, y):
+    return network.quadratic(net, network.local(net, z, x, y)[0])
+
+
+_Look = namedtuple("_Look", "slopes bends mu energy")  # s_l and ∂s_l/∂u_l, l < L; Π_l e_l, l ≤ L; F (B, 1)
+
+
+class _Flow:
+    """Activities z, the slopes c, and what differs between samples, (B, 1): h and a pseudo-time τ.
+
+    Steps are implicit Euler steps of the gradient flow, (H + 1/τ) Δz = −∂F/∂z. τ grows while the energy falls, and they
+    turn into Newton's. H leaves out the negative curvature of kinks with μ > 0, so it is positive definite.
+    """
+
+    def __init__(self, net, x, y, z):
+        self.net, self.x, self.y, self.z = net, x, y, z
+        self.leak = network.LEAK if net.activation == "leaky_relu" else 0.0
+        self.precision = network.weigh(net, [torch.ones_like(w[:, 0]) for w in net.weights])
+        self.c = network.slopes(net, [x, *z])[1]
+        # Errors with the energy F move u by √(2F) ‖w‖ at most, in the metric Π⁻¹: the unit for h.
+        reach = (2 * _energy(net, z, x, y)).sqrt()[:, None]
+        norms = [(w.square() @ (1 / p)).sqrt() for w, p in zip(net.weights[1:], self.precision[:-1], strict=True)]
+        norms = [torch.ones_like(z[0][0]), *norms[:-1]]  # the first layer's u never move
+        self.scale = [(reach * n).clamp_min(1e-100) for n in norms]
+        self.h, self.time = torch.full_like(reach, WIDEST), torch.ones_like(reach)
+        self.here = self.look(z)
+
+    def look(self, z):
+        """The smoothed energy at z and what its derivatives are made of."""
+        u, _ = network.slopes(self.net, [self.x, *z])
+        *_, top = network.local(self.net, z, self.x, self.y)[0]
+        errors, slopes, bends = [], [], []
+        for v, a, c, scale in zip(z, u, self.c, self.scale, strict=True):
+            h = self.h * scale
+            s = (c + a / h).clamp(self.leak, 1.0)
+            errors.append(v - (s * a - 0.5 * h * (s - c).square()))  # z − φ_c(u)
+            slopes.append(s)
+            bends.append(((s > self.leak) & (s < 1)) / h)
+        errors.append(top)
+        return _Look(slopes, bends, network.weigh(self.net, errors), network.quadratic(self.net, errors)[:, None])
+
+    def state(self):
+        """The `State` of the network with its kinks."""
+        errors, _, below = network.local(self.net, self.z, self.x, self.y)
+        mu = network.weigh(self.net, errors)
+        deltas = [m * s for m, s in zip(mu, self.here.slopes, strict=False)]
+        return State(below, errors[:-1], self.y - errors[-1], [*deltas, mu[-1]])
+
+    def step(self):
+        """One step, in the samples where it lowers the energy. Returns which are at the minimum for their h, (B,)."""
+        gradient = network.descent(self.net, self.here.mu, self.here.slopes)
+        step = self.direction(gradient)
+        fall = -sum((d * g).sum(1, keepdim=True) for d, g in zip(step, gradient, strict=True))
+        trial = [z + d for z, d in zip(self.z, step, strict=True)]
+        noise = 1e-14 * self.here.energy
+        good = self.look(trial).energy <= self.here.energy - 0.1 * fall + noise
+        small = fall <= 2 * self.here.energy * (0.1 * self.h).square() + noise
+        settled = good & small & (self.time > 10)
+        self.z = [torch.where(good, t, z) for t, z in zip(trial, self.z, strict=True)]
+        self.time = torch.where(good, 3 * self.time, self.time / 5).clamp(1e-12, 1e12)
+        self.here = self.look(self.z)
+        return settled[:, 0]
+
+    def direction(self, gradient):
+        """−(H + 1/τ)⁻¹ ∂F/∂z: H is block tridiagonal, and is eliminated one layer after the other."""
+        weights, pi, (slopes, bends, mu, _) = self.net.weights, self.precision, self.here
+        links, factors, right = [None], [], []
+        for l, g in enumerate(gradient):
+            stiff = pi[l + 1].expand(len(g), -1)
+            if l + 1 < len(slopes):
+                stiff = stiff * slopes[l + 1].square() + bends[l + 1] * (-mu[l + 1]).clamp_min(0)
+            block = torch.diag_embed(pi[l] + 1 / self.time) + (weights[l + 1].t() * stiff[:, None]) @ weights[l + 1]
+            b = -g[:, :, None]
+            if l:
+                links.append(-(pi[l] * slopes[l])[:, :, None] * weights[l])  # ∂²F/∂z_l∂z_{l−1}
+                solved = torch.cholesky_solve(torch.cat([links[l].mT, right[-1]], 2), factors[-1])
+                block, b = block - links[l] @ solved[:, :, :-1], b - links[l] @ solved[:, :, -1:]
+            factors.append(torch.linalg.cholesky_ex(block).L)
+            right.append(b)
+        step = [torch.cholesky_solve(right[-1], factors[-1])]
+        for l in reversed(range(len(right) - 1)):
+            step.append(torch.cholesky_solve(right[l] - links[l + 1].mT @ step[-1], factors[l]))
+        return [s[:, :, 0] for s in reversed(step)]
+
+    def sharpen(self, rows):
+        """c ← s and a smaller h in some samples."""
+        self.c = [torch.where(rows[:, None], s, c) for s, c in zip(self.here.slopes, self.c, strict=True)]
+        self.h = torch.where(rows[:, None], (SHRINK * self.h).clamp_min(NARROWEST), self.h)
+        self.here = self.look(self.z)
+
+    def select(self, keep):
+        """Go on with some samples."""
+        self.x, self.y, self.h, self.time = (v[keep] for v in (self.x, self.y, self.h, self.time))
+        self.z, self.c, self.scale = ([v[keep] for v in part] for part in (self.z, self.c, self.scale))
+        self.here = self.look(self.z)
