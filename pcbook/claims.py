@@ -1,5 +1,6 @@
 """The ledger: what the paper claims, where the book treats it, what computes it, what tests it, who judges it."""
 
+import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,13 @@ class Claim:
     @property
     def anchor(self):
         """The label of the place in `chapter` that treats the claim: "claim-e11" for "E11–E13"."""
-        return "claim-" + re.match(r"[A-Z]\.?\d+", self.id)[0].replace(".", "").lower()
+        first = re.match(r"[^,–]+", self.id)[0].replace(" on 1MLP", "")
+        return "claim-" + first.replace(".", "").replace("′", "prime").replace(" ", "-").lower()
+
+
+def later(module, name):
+    """The judge `pcbook.<module>.<name>`, imported when it is asked: judges of deep networks bring torch along."""
+    return lambda seed: getattr(importlib.import_module(f"pcbook.{module}"), name)(seed)
 
 
 def verdict(claim_id, seed=0):
@@ -233,6 +240,93 @@ _ROWS = [
         "data.toy_batches",
         "test_toy.py::test_toy_batches_have_the_stated_moments_and_slope",
         verdicts.judge_spread,
+    ),
+    Claim(
+        "E5 deep",
+        "Eqs. 5, 21, 22",
+        "Around the feedforward pass the energy is the loss plus a linear and a quadratic term whose matrix is the "
+        "Fisher "
+        "information. (The joint one of activities and target, and exactly, for a linear read-out; that of p(y | z), "
+        "which "
+        "the text names, is singular in deep networks.)",
+        "deep-trust-region",
+        "taylor.fisher",
+        "test_taylor.py::test_at_the_feedforward_pass_the_hessian_is_the_fisher_information",
+        later("verdicts_taylor", "judge_expansion"),
+    ),
+    Claim(
+        "E6 deep",
+        "Eqs. 6, 23",
+        "The inference equilibrium is the solution of the trust-region problem. (To first order in the residual; "
+        "exactly "
+        "in linear networks and with one hidden layer.)",
+        "deep-trust-region",
+        "taylor.inference_step",
+        "test_taylor.py::test_elsewhere_the_steps_error_is_first_order",
+        later("verdicts_taylor", "judge_step"),
+    ),
+    Claim(
+        "E7 deep",
+        "Eqs. 7, 24, 25",
+        "The weight gradient at the equilibrium is the loss gradient plus a trust-region direction. (In deep networks "
+        "too "
+        "it is not, however small the residual; Eq. 24 loses a term.)",
+        "deep-trust-region",
+        "taylor.printed_gradients",
+        "test_taylor.py::test_its_error_falls_with_the_residual_and_the_printed_ones_does_not",
+        later("verdicts_taylor", "judge_printed_update"),
+    ),
+    Claim(
+        "E7′",
+        "for Eq. 7",
+        "The weight gradient at the equilibrium is the loss gradient at the trust-region solution: backpropagation "
+        "with "
+        "S⁻¹r in the place of the output error. (Ours; to first order in the residual.)",
+        "deep-trust-region",
+        "taylor.corrected_gradients",
+        "test_taylor.py::test_its_error_falls_with_the_residual_and_the_printed_ones_does_not",
+        later("verdicts_taylor", "judge_corrected_update"),
+    ),
+    Claim(
+        "B1",
+        "Beyond the paper",
+        "In a linear network of any depth the equilibrated energy is the loss in another metric. (Innocenti et al. "
+        "2024; "
+        "ours for biases and precisions.)",
+        "deep-linear-networks",
+        "linear_theory.equilibrated_energy",
+        "test_linear_theory.py::test_equilibrium_and_energy_equal_dense_least_squares",
+        later("verdicts_linear", "judge_deep_linear_energy"),
+    ),
+    Claim(
+        "B2",
+        "Beyond the paper",
+        "The origin is a strict saddle of the equilibrated energy at every depth; for the loss it is one with a single "
+        "hidden layer only. (Innocenti et al. 2024; for chains we prove that all saddles are strict.)",
+        "deep-linear-networks",
+        "linear_theory.origin_hessians",
+        "test_linear_theory.py::test_origin_hessians_equal_autograd",
+        later("verdicts_linear", "judge_origin"),
+    ),
+    Claim(
+        "B3",
+        "Beyond the paper",
+        "PC turns into BP as width grows past depth. (Innocenti et al. 2025, for residual networks in the μPC scaling; "
+        "we ask it of other initial weights too.)",
+        "deep-linear-networks",
+        "linear_theory.expected_output_scale",
+        "test_linear_theory.py::test_expected_scale_is_the_mean_over_draws",
+        later("verdicts_linear", "judge_wide_limit"),
+    ),
+    Claim(
+        "T6",
+        "Section 4",
+        "Linear and tanh chains have 2^L sign symmetries, wide networks Π n_l!·2^{n_l} with permutations, and as many "
+        "saddles; ReLU breaks the flips. (Right for hidden layers; saddles are not as many.)",
+        "deep-linear-networks",
+        "symmetries.count",
+        "test_symmetries.py::test_counts_are_those_of_the_hidden_units",
+        later("verdicts_linear", "judge_symmetries"),
     ),
 ]
 

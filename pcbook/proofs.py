@@ -8,28 +8,18 @@ or by a limit; no step is tried at sample points. `theorem.flipped(i)` makes ste
 [True, True]
 """
 
-from inspect import cleandoc
 from math import prod
 
 import sympy as sp
 from sympy import Abs, Matrix, Poly, Symbol, diag, diff, exp, eye, hessian, log, oo, sqrt, symbols
 
-from pcbook.theorem import AtMost, Equal, Less, Limit, ProofError, Theorem
+from pcbook.theorem import AtMost, Equal, Less, Limit, ProofError, Theorem, collector
 
 __all__ = ["THEOREMS", "ProofError", "Theorem"]
 
 THEOREMS: dict[str, Theorem] = {}
 
-
-def theorem(title, source, assumptions="x, y ≠ 0; Π1, Π2 > 0"):
-    """Decorator: a function that yields steps, its docstring the statement, its name the theorem's."""
-
-    def register(steps):
-        name = steps.__name__.replace("_", "-")
-        THEOREMS[name] = Theorem(name, title, cleandoc(steps.__doc__), source, assumptions, list(steps()))
-        return THEOREMS[name]
-
-    return register
+theorem = collector(THEOREMS, "x, y ≠ 0; Π1, Π2 > 0")
 
 
 # The 1MLP. x, y and the slope m are nonzero (Definition A.1); `v` is w2 where it must not vanish.

@@ -7,28 +7,18 @@ of single units with arbitrary activations, at several depths. Precisions are ge
 True
 """
 
-from inspect import cleandoc
 from math import prod
 
 import sympy as sp
 from sympy import Matrix, Symbol, diag, diff, eye, hessian, symbols
 
-from pcbook.theorem import AtMost, Equal, Less, Theorem
+from pcbook.theorem import AtMost, Equal, Less, Theorem, collector
 
 __all__ = ["DEEP"]
 
 DEEP: dict[str, Theorem] = {}
 
-
-def theorem(title, source, assumptions):
-    """Decorator: a function that yields steps, its docstring the statement, its name the theorem's."""
-
-    def register(steps):
-        name = steps.__name__.replace("_", "-")
-        DEEP[name] = Theorem(name, title, cleandoc(steps.__doc__), source, assumptions, list(steps()))
-        return DEEP[name]
-
-    return register
+theorem = collector(DEEP)
 
 
 x = Symbol("x", real=True, nonzero=True)

@@ -7,28 +7,18 @@ single units, either at each of several depths or at every depth at once. Precis
 True
 """
 
-from inspect import cleandoc
 from math import prod
 
 import sympy as sp
 from sympy import Matrix, diag, diff, hessian, oo, symbols
 
-from pcbook.theorem import AtMost, Equal, Less, Limit, Theorem
+from pcbook.theorem import AtMost, Equal, Less, Limit, Theorem, collector
 
 __all__ = ["LINEAR"]
 
 LINEAR: dict[str, Theorem] = {}
 
-
-def theorem(title, source, assumptions="x, y ≠ 0; all precisions > 0"):
-    """Decorator: a function that yields steps, its docstring the statement, its name the theorem's."""
-
-    def register(steps):
-        name = steps.__name__.replace("_", "-")
-        LINEAR[name] = Theorem(name, title, cleandoc(steps.__doc__), source, assumptions, list(steps()))
-        return LINEAR[name]
-
-    return register
+theorem = collector(LINEAR, "x, y ≠ 0; all precisions > 0")
 
 
 # A chain of L weights w_1 … w_L and L − 1 hidden units, with precisions Π_1 … Π_L.

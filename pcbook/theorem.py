@@ -5,6 +5,7 @@ tried at sample points. Each step can make a false version of itself, which must
 """
 
 from dataclasses import dataclass, field, replace
+from inspect import cleandoc
 
 import sympy as sp
 from sympy import Expr, Matrix
@@ -147,3 +148,20 @@ class Theorem:
         for i, step in enumerate(self.steps, 1):
             rows.append(f"{i}. {step.text}{' ✓' if step.checked else ''}\n\n   $$\n   {step.latex()}\n   $$")
         return "\n\n".join(rows)
+
+
+def collector(theorems, usual=None):
+    """A decorator that puts theorems into the dict `theorems`; `usual` are the assumptions unless others are given.
+
+    It takes a function that yields steps: its docstring is the statement, its name the theorem's.
+    """
+
+    def theorem(title, source, assumptions=usual):
+        def register(steps):
+            name = steps.__name__.replace("_", "-")
+            theorems[name] = Theorem(name, title, cleandoc(steps.__doc__), source, assumptions, list(steps()))
+            return theorems[name]
+
+        return register
+
+    return theorem

@@ -20,6 +20,7 @@ ALLOWED = {
     "proofs_linear": {"theorem", "sympy"},
     "proofs": {"theorem", "sympy"},
     "network": {"checks", "torch"},
+    "inference": {"checks", "network", "torch"},
     "linear_theory": {"checks", "network", "torch"},
     "symmetries": {"checks", "network", "torch"},
     "taylor": {"network", "torch"},

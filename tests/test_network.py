@@ -55,8 +55,18 @@ def test_slope_is_the_derivative_of_the_definition(name):
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_bend_is_the_second_derivative(name):
+    points = EXTREME[EXTREME.abs() < 100]  # beyond, autograd has infinities to divide
+    u = points.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(PHI[name](u).sum(), u, create_graph=True)
+    expected = torch.autograd.grad(slope.sum(), u)[0] if slope.requires_grad else torch.zeros_like(points)
+    found = network.ACTIVATIONS[name].bend(points)
+    torch.testing.assert_close(torch.zeros_like(points) if found is None else found, expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_kinked_activations_are_those_whose_slope_jumps_at_zero(name):
-    function, slope, kinked = network.ACTIVATIONS[name]
+    function, slope, _, kinked = network.ACTIVATIONS[name]
     u = torch.tensor([-1e-9, 1e-9], dtype=F64)
     sides = slope(u, function(u))
     assert kinked == (sides is not None and abs(float(sides[1] - sides[0])) > 0.5)

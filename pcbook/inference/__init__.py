@@ -3,15 +3,18 @@
 import torch
 
 from pcbook import checks, network
-from pcbook.inference import descent, euler, exact, fixed_point
-from pcbook.inference.equilibrium import Equilibrium, State
+from pcbook.inference import euler, exact, fixed_point
+from pcbook.inference import newton as newton_method
+from pcbook.inference.equilibrium import Equilibrium
 from pcbook.inference.response import mean_field
+from pcbook.inference.state import State
 
 __all__ = ["KINKED", "LIMITS", "METHODS", "Equilibrium", "State", "solve"]
 
 # Iterations unless the caller says otherwise. "auto" gives its last resort a limit of its own.
 LIMITS = {"auto": 40, "exact": 1, "secant": 40, "kink": 200, "newton": 100, "descent": 200, "euler": 1000}
 METHODS = tuple(LIMITS)
+PROMPT = 3  # iterations after which "auto" measures the error of a smooth network's equilibrium
 KINKED = 20.0  # residuals at kinks may be this many times rtol
 
 
@@ -28,9 +31,9 @@ def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
     - "auto": one of the first three by activation; samples that it leaves unconverged, or with more energy than the
       feedforward pass, are solved again by "descent" (at kinks: by a slower "kink"), and the better end is kept.
 
-    Iterations stop when every sample's estimated relative error of its deltas, and its ‖∂F/∂z‖ relative to the
-    feedforward pass, are below `rtol` (twenty times as much at kinks). So the weight gradients are off by at most about
-    `rtol`. `warm` is an `Equilibrium` of a similar network, a training step ago: its linear response is used again.
+    Iterations stop when every sample's estimated relative error is below `rtol` (at kinks `KINKED` times as much), with
+    a margin, so that the weight gradients of a batch are off by at most `rtol` (ten times as much at kinks). `warm` is
+    an `Equilibrium` of a similar network, a training step ago: its linear response is used again.
     Raises `ValueError` for bad input, for a method that does not fit the activation, and for a network that overflows.
     """
     checks.choice("method", method, METHODS)
@@ -55,8 +58,8 @@ def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
     state, iterations, done = _run(first, net, x, y, start, answer, tolerance, limit)
     methods = ((first, len(x)),)
     if method == "auto":
-        state, extra, methods = _rescue(net, x, y, start, answer, tolerance, state, done, methods)
-        iterations += extra
+        found = state, iterations, done
+        state, iterations, methods = _rescue(net, x, y, start, answer, tolerance, *found, methods)
     return result(state, iterations, methods, answer)
 
 
@@ -67,18 +70,19 @@ def _run(method, net, x, y, start, answer, tolerance, limit, **options):
         none = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         return State(start.inputs, errors, start.output, [*errors, top]), 0, none
     if method in ("newton", "descent"):
-        return descent.solve(net, x, y, tolerance, limit, full=method == "descent")
+        return newton_method.solve(net, x, y, tolerance, limit, full=method == "descent")
     return fixed_point.solve(net, x, y, start, answer, tolerance, limit, **options)
 
 
-def _rescue(net, x, y, start, answer, tolerance, state, done, methods):
+def _rescue(net, x, y, start, answer, tolerance, state, iterations, done, methods):
     """Solve again the samples that are not done, or ended above the energy that they started from."""
     bound = network.quadratic(net, [*map(torch.zeros_like, start.preactivations), y - start.output])
     bound = bound * (1 + 64 * torch.finfo(x.dtype).eps) + torch.finfo(x.dtype).tiny
     energy = _energy(net, y, state)
-    good = done & (energy <= bound)
-    iterations = 0
     kinked = network.ACTIVATIONS[net.activation].kinked
+    if iterations > PROMPT and not kinked:  # it was not easy, so its own estimates may be wrong
+        done = newton_method.relative_step(net, x, y, state) <= tolerance
+    good = done & (energy <= bound)
     for name, options in (("kink", {"patient": True}),) * kinked + (("descent", {}),):
         rows = (~good).nonzero().squeeze(1)
         if not len(rows):

@@ -1,7 +1,7 @@
 """The paper's inference: Euler steps on the activities, all layers at once (Eq. 2 and Appendix A.4). Torch."""
 
 from pcbook import network
-from pcbook.inference.equilibrium import State
+from pcbook.inference.state import State
 
 
 def solve(net, x, y, steps, step_size=0.1, halvings=2):

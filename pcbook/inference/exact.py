@@ -3,7 +3,7 @@
 import torch
 
 from pcbook import network
-from pcbook.inference.equilibrium import State
+from pcbook.inference.state import State
 
 
 def solve(net, x, y, response):
@@ -16,8 +16,9 @@ def solve(net, x, y, response):
     output = x @ (chain[0] @ net.weights[0]).t()
     for j, b in zip(chain, net.biases or [], strict=False):
         output = output + (b if j is None else j @ b)
-    factor = torch.linalg.cholesky(response.scale.double())
-    lam = torch.cholesky_solve((y - output).double().t(), factor).t().to(x.dtype)
+    values, vectors = torch.linalg.eigh(response.scale.double())
+    values = values.clamp_min(network.unweigh_output(net, torch.ones_like(y[0])).min())  # S ⪰ Π_L⁻¹, round-off or not
+    lam = ((y - output).double() @ vectors / values @ vectors.t()).to(x.dtype)
 
     def form():
         mu = [lam @ j for j in response.adjoint]

@@ -16,9 +16,9 @@ done leave the batch. The iteration is not monotone: the caller checks energies 
 import torch
 
 from pcbook import network
-from pcbook.inference.equilibrium import State, merge, noise
 from pcbook.inference.response import gather, spread
 from pcbook.inference.rules import Multipliers, Slopes, down
+from pcbook.inference.state import State, merge, noise
 
 
 def solve(net, x, y, start, response, rtol, max_iterations, patient=False):

@@ -18,7 +18,8 @@ import torch
 
 from pcbook import network
 from pcbook.inference import euler
-from pcbook.inference.equilibrium import State, merge, relative_step
+from pcbook.inference.newton import relative_step
+from pcbook.inference.state import State, merge
 
 EULER = 500  # steps that choose the minimum
 WIDEST, NARROWEST, SHRINK = 0.01, 1e-5, 0.2  # h, relative to how far u can move: first, last, from one to the next
@@ -47,7 +48,7 @@ def _solve(net, x, y, rtol, max_iterations, start):
     finished = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     while True:
         state = flow.state()
-        done = relative_step(net, flow.y, state) <= rtol
+        done = relative_step(net, flow.x, flow.y, state) <= rtol
         finished[live] = done
         if iteration >= max_iterations or bool(done.all()):
             return merge([*pieces, (live, state)]), iteration, finished
@@ -80,6 +81,10 @@ def _energy(net, z, x, y):
     return network.quadratic(net, network.local(net, z, x, y)[0])
 
 
+def _reach(energy):
+    return (2 * energy).sqrt().clamp_min(1e-100)
+
+
 _Look = namedtuple("_Look", "slopes bends mu energy")  # s_l and ∂s_l/∂u_l, l < L; Π_l e_l, l ≤ L; F (B, 1)
 
 
@@ -96,11 +101,13 @@ class _Flow:
         self.precision = network.weigh(net, [torch.ones_like(w[:, 0]) for w in net.weights])
         self.c = network.slopes(net, [x, *z])[1]
         # Errors with the energy F move u by √(2F) ‖w‖ at most, in the metric Π⁻¹: the unit for h.
-        reach = (2 * _energy(net, z, x, y)).sqrt()[:, None]
         norms = [(w.square() @ (1 / p)).sqrt() for w, p in zip(net.weights[1:], self.precision[:-1], strict=True)]
-        norms = [torch.ones_like(z[0][0]), *norms[:-1]]  # the first layer's u never move
-        self.scale = [(reach * n).clamp_min(1e-100) for n in norms]
-        self.h, self.time = torch.full_like(reach, WIDEST), torch.ones_like(reach)
+        self.norms = [
+            torch.ones_like(z[0][0]),
+            *(n.clamp_min(1e-100) for n in norms[:-1]),
+        ]  # the first layer's u never move
+        self.reach = _reach(_energy(net, z, x, y)[:, None])
+        self.h, self.time = torch.full_like(self.reach, WIDEST), torch.ones_like(self.reach)
         self.here = self.look(z)
 
     def look(self, z):
@@ -108,8 +115,8 @@ class _Flow:
         u, _ = network.slopes(self.net, [self.x, *z])
         *_, top = network.local(self.net, z, self.x, self.y)[0]
         errors, slopes, bends = [], [], []
-        for v, a, c, scale in zip(z, u, self.c, self.scale, strict=True):
-            h = self.h * scale
+        for v, a, c, norm in zip(z, u, self.c, self.norms, strict=True):
+            h = self.h * self.reach * norm
             s = (c + a / h).clamp(self.leak, 1.0)
             errors.append(v - (s * a - 0.5 * h * (s - c).square()))  # z − φ_c(u)
             slopes.append(s)
@@ -163,11 +170,13 @@ class _Flow:
     def sharpen(self, rows):
         """c ← s and a smaller h in some samples."""
         self.c = [torch.where(rows[:, None], s, c) for s, c in zip(self.here.slopes, self.c, strict=True)]
+        self.reach = torch.where(rows[:, None], _reach(self.here.energy), self.reach)
         self.h = torch.where(rows[:, None], (SHRINK * self.h).clamp_min(NARROWEST), self.h)
         self.here = self.look(self.z)
 
     def select(self, keep):
         """Go on with some samples."""
-        self.x, self.y, self.h, self.time = (v[keep] for v in (self.x, self.y, self.h, self.time))
-        self.z, self.c, self.scale = ([v[keep] for v in part] for part in (self.z, self.c, self.scale))
+        parts = (self.x, self.y, self.reach, self.h, self.time)
+        self.x, self.y, self.reach, self.h, self.time = (v[keep] for v in parts)
+        self.z, self.c = ([v[keep] for v in part] for part in (self.z, self.c))
         self.here = self.look(self.z)

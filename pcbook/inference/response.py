@@ -53,6 +53,8 @@ def _response(net, slopes):
     for w, d, e in zip(net.weights[1:-1], slopes[1:], weighted[1:], strict=True):
         lift.append(moved @ w.t())
         moved = network.times(lift[-1], d) + e
+    if not bool(torch.isfinite(scale).all()):
+        raise ValueError("the linear response of the network overflows: the weights are too large")
     inverse = torch.linalg.inv(scale.double()).to(scale.dtype)
     slopes = [d if d is None or d.ndim == 1 else d[:, 0] for d in slopes]
     return Response(slopes, adjoint, lift, scale, inverse)

@@ -7,28 +7,30 @@ The Hessian is Gauss and Newton's Π + JᵀΠ_L J, or the full one with the acti
 """
 
 import functools
+import math
 
 import torch
 
 from pcbook import network
-from pcbook.inference.equilibrium import State, merge, relative_step
 from pcbook.inference.response import newton_step, per_sample
+from pcbook.inference.rules import Multipliers, down
+from pcbook.inference.state import State, merge, noise
 
-SAFETY = 0.1  # the Hessian may be flatter than Gauss and Newton's, by which the distance is estimated
+SAFETY = 0.25  # a gradient is a product of two factors that err
 
 
 def solve(net, x, y, rtol, max_iterations, full):
     """(State, iterations, done) from the feedforward pass; `full` asks for the exact Hessian.
 
-    A sample is done when the next Gauss–Newton step is at most rtol, relatively. Samples that no step improves any
-    more stop where they are.
+    A sample is done when the next Newton step is at most rtol, relatively. Samples that no step improves any more stop
+    where they are.
     """
     point = _Point(net, x, y, x.new_zeros(len(x), sum(net.sizes[1:-1])))
     radius = 10 * torch.linalg.vector_norm(point.precondition(point.gradient), dim=1)
     live, pieces, iteration = torch.arange(len(x), device=x.device), [], 0
     finished = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     while True:
-        done = relative_step(net, point.y, point.state()) <= SAFETY * rtol
+        done = relative_step(net, point.x, point.y, point.state()) <= SAFETY * rtol
         finished[live] = done
         stop = done | (radius <= 1e-12 * (1 + torch.linalg.vector_norm(point.errors, dim=1)))
         if iteration == max_iterations or bool(stop.all()):
@@ -38,16 +40,50 @@ def solve(net, x, y, rtol, max_iterations, full):
             live, radius = live[~stop], radius[~stop]
             point = _Point(net, point.x[~stop], point.y[~stop], point.errors[~stop])
         iteration += 1
-        step, predicted = _steihaug(point, radius, full)
+        step, predicted, _ = _steihaug(point, radius, full)
         trial = _Point(net, point.x, point.y, point.errors + step)
         gain = (point.energy - trial.energy) / predicted.double().clamp_min(torch.finfo(torch.float64).tiny)
         # Where both are round-off, the model is all there is to go by.
-        noise = 4 * torch.finfo(x.dtype).eps * point.energy
-        gain = torch.where((predicted <= noise) & (trial.energy <= point.energy + noise), 1.0, gain).nan_to_num(-1.0)
+        noisy = 4 * torch.finfo(x.dtype).eps * point.energy
+        gain = torch.where((predicted <= noisy) & (trial.energy <= point.energy + noisy), 1.0, gain).nan_to_num(-1.0)
         length = torch.linalg.vector_norm(step, dim=1)
         radius = torch.where(gain < 0.25, 0.25 * length, torch.where(gain > 0.75, radius.maximum(2 * length), radius))
         better = (gain > 1e-4)[:, None]
         point = _Point(net, point.x, point.y, torch.where(better, trial.errors, point.errors))
+
+
+def relative_step(net, x, y, state):
+    """‖Π^½ Δe‖ / √(2F) of each sample, (B,) float64, with Δe the next Newton step in the errors.
+
+    To first order it is the relative error of the state; infinite where the energy curves downwards. F counts as the
+    batch's mean at least, and a step that the dtype cannot tell from none is none. At kinks the step is Gauss and
+    Newton's, after one step of the multipliers.
+    """
+    if not state.errors:
+        return torch.zeros_like(y[:, 0], dtype=torch.float64)
+    smooth = not network.ACTIVATIONS[net.activation].kinked
+    step = (_newton if smooth else _kinked_step)(net, x, y, state)
+    size, length = (2 * network.quadratic(net, e) for e in ([*state.errors, y - state.output], step))
+    floor = noise(net, y, state.output).double().square() / network.weigh_layer(net, -1, torch.ones_like(y)).amax(1)
+    return torch.where(length <= floor, 0.0, length / torch.maximum(size, size.mean()).maximum(floor)).sqrt()
+
+
+def _newton(net, x, y, state):
+    """−H⁻¹g in the errors [(B, n_l)]; infinite where H is not positive along the way."""
+    point = _Point(net, x, y, torch.cat(state.errors, dim=1))
+    step, _, downwards = _steihaug(point, torch.full_like(y[:, 0], math.inf), full=True)
+    return torch.where(downwards[:, None], math.inf, step).split(net.sizes[1:-1], dim=1)
+
+
+def _kinked_step(net, x, y, state):
+    """−(Π + JᵀΠ_L J)⁻¹ g with g = Π_l e_l − μ_l, μ from Π_L (y − u_L) and the multipliers."""
+    *weighted, top = network.weigh(net, [*state.errors, y - state.output])
+    preactivations, slopes = network.slopes(net, state.inputs)
+    rule = Multipliers(net, len(y))
+    mu, deltas = down(net, rule, top, rule.remember(preactivations, slopes, state.deltas))
+    pairs = zip(deltas[:-1], mu, slopes, strict=True)  # δ = sμ with s between the leak and 1 at the kink
+    slopes = [torch.where(m == 0, s, d / torch.where(m == 0, 1.0, m)) for d, m, s in pairs]
+    return newton_step(net, per_sample(net, slopes), [w - m for w, m in zip(weighted, mu, strict=True)])
 
 
 class _Point:
@@ -99,7 +135,10 @@ class _Point:
 
 
 def _steihaug(point, radius, full, limit=100):
-    """Steps p in the balls ‖p‖ ≤ radius by conjugate gradients, (B, N), and by how much the model falls, (B,)."""
+    """Steps p in the balls ‖p‖ ≤ radius by conjugate gradients, (B, N), and by how much the model falls, (B,).
+
+    The third return value says where the model curves downwards.
+    """
     g = point.gradient
     p, image, residual = torch.zeros_like(g), torch.zeros_like(g), g.clone()
     z = point.precondition(residual)
@@ -107,10 +146,12 @@ def _steihaug(point, radius, full, limit=100):
     size = torch.linalg.vector_norm(g, dim=1)
     target = size * torch.minimum(torch.full_like(size, 0.1), (size / size.max().clamp_min(1e-30)).sqrt() * 1e-2)
     open_ = torch.ones(len(g), dtype=torch.bool, device=g.device)
+    downwards = torch.zeros_like(open_)
     for _ in range(limit):
         curved = point.product(direction, full)
         curvature = (direction * curved).sum(1)
         flat = curvature <= 0
+        downwards |= open_ & flat & (product > 0)
         alpha = product / torch.where(flat, 1.0, curvature)
         out = flat | (torch.linalg.vector_norm(p + alpha[:, None] * direction, dim=1) >= radius)
         alpha = torch.where(out, _to_boundary(p, direction, radius), alpha) * open_
@@ -123,7 +164,7 @@ def _steihaug(point, radius, full, limit=100):
         fresh = (residual * z).sum(1)
         beta = fresh / torch.where(product == 0, 1.0, product)
         direction, product = beta[:, None] * direction - z, fresh
-    return p, -((g * p).sum(1) + 0.5 * (p * image).sum(1))
+    return p, -((g * p).sum(1) + 0.5 * (p * image).sum(1)), downwards
 
 
 def _to_boundary(p, d, radius):
