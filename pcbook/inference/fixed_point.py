@@ -9,8 +9,8 @@ At an equilibrium every error follows from λ = Π_L (y − u_L), one layer afte
   predicted from the response and taken into account at once (`_lag`).
 - A surrogate of the network, a few rows wide, predicts λ and the u_l for the first pass (`_predict`).
 
-From the second iteration on a Broyden update for each sample learns what the mean field leaves out. Samples that are
-done leave the batch. The iteration is not monotone: the caller checks energies and residuals.
+From the second iteration on a Broyden update for each sample of a smooth network learns what the mean field leaves
+out. Samples that are done leave the batch. The iteration is not monotone: the caller checks energies and residuals.
 """
 
 import torch
@@ -35,13 +35,13 @@ def solve(net, x, y, start, response, rtol, max_iterations, patient=False):
     for iteration in range(1, max_iterations + 1):
         mu, deltas = down(net, rule, lam, memory)
         errors = network.unweigh(net, mu)
-        sweep = network.sweep(net, x, errors, sloped=rule.sloped)
+        sweep = network.sweep(net, x, errors, sloped=rule.smooth)
         memory = rule.remember(sweep.preactivations, sweep.slopes, deltas)
         settled = [rule.delta(l, m, kept) for l, (m, kept) in enumerate(zip(mu, memory, strict=True))]
         drift = [after - before for after, before in zip(settled, deltas[:-1], strict=True)]
         gap = y - sweep.output - network.unweigh_output(net, lam)
         residual = gap - _lag(drift, response)
-        if previous is not None:
+        if previous is not None and rule.smooth:
             solver.learn(step, previous - residual)
         previous, step = residual, solver(residual)
         estimate = _estimate([*settled, lam], step, drift, rule.stretch(), floor)

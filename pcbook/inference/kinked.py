@@ -102,10 +102,8 @@ class _Flow:
         self.c = network.slopes(net, [x, *z])[1]
         # Errors with the energy F move u by √(2F) ‖w‖ at most, in the metric Π⁻¹: the unit for h.
         norms = [(w.square() @ (1 / p)).sqrt() for w, p in zip(net.weights[1:], self.precision[:-1], strict=True)]
-        self.norms = [
-            torch.ones_like(z[0][0]),
-            *(n.clamp_min(1e-100) for n in norms[:-1]),
-        ]  # the first layer's u never move
+        first = torch.ones_like(z[0][0])  # whose u never move
+        self.norms = [first, *(n.clamp_min(1e-100) for n in norms[:-1])]
         self.reach = _reach(_energy(net, z, x, y)[:, None])
         self.h, self.time = torch.full_like(self.reach, WIDEST), torch.ones_like(self.reach)
         self.here = self.look(z)

@@ -10,7 +10,7 @@ from pcbook import network
 class Slopes:
     """δ_l = φ′(u_l) ⊙ μ_l, for smooth activations. It remembers φ′(u_l)."""
 
-    sloped = True
+    smooth = True
     safety = 0.25  # what rtol is multiplied by: λ, δ and z all err, and a gradient is a product of two of them
 
     def __init__(self, net):
@@ -49,7 +49,7 @@ class Multipliers:
     """
 
     THETA, MOMENTUM, SHRINK, LEAST = 0.6, 0.2, 0.7, 0.02
-    sloped = False
+    smooth = False
 
     def __init__(self, net, batch, patient=False):
         self.leak, self.gains = network.LEAK if net.activation == "leaky_relu" else 0.0, kink_gains(net)

@@ -1,0 +1,137 @@
+"""Small measurements behind the chapter on the cost of inference: errors, counted multiplications, ablations. Torch."""
+
+import functools
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from pcbook import data, inference, network, taylor
+
+CLASSES, PIXELS = 10, 64
+
+
+@functools.cache
+def _images():
+    train, _ = data.digits()
+    x = data.standardised(train.images, dtype=np.float64)
+    y = data.one_hot(train.labels, CLASSES, dtype=np.float64)
+    return torch.from_numpy(x), torch.from_numpy(y)
+
+
+def batch(size=16, start=0):
+    """`size` digits of 8 × 8 pixels, standardised, and their one-hot labels: (B, 64) and (B, 10), float64."""
+    x, y = _images()
+    return x[start : start + size], y[start : start + size]
+
+
+def digits_net(activation, seed, depth=10, width=100):
+    """A network for them with `depth` hidden layers, PyTorch's default weights and no biases, float64."""
+    sizes = [PIXELS, *[width] * depth, CLASSES]
+    return network.PCN(network.init_weights(sizes, seed, dtype=torch.float64), activation)
+
+
+def train(net, updates, rate, size=64):
+    """`net` after PC updates of its weights, in place, on consecutive batches of the digits."""
+    for k in range(updates):
+        x, y = batch(size, k * size % (len(_images()[0]) - size))
+        for w, g in zip(net.weights, pc_step(net, x, y), strict=True):
+            w.sub_(g, alpha=rate)
+    return net
+
+
+def weight_error(gradients, reference):
+    """‖g − g*‖ / ‖g*‖, all layers together."""
+    g, exact = (torch.cat([part.flatten() for part in parts]).double() for parts in (gradients, reference))
+    return float((g - exact).norm() / exact.norm())
+
+
+def pc_step(net, x, y, **arguments):
+    """The weight gradients at the equilibrium. `arguments` go to `inference.solve`."""
+    return inference.solve(net, x, y, **arguments).weight_gradients()
+
+
+def passes(step, net, x, y):
+    """The multiplications in the matrix products of `step(net, x, y)`, as a multiple of backpropagation's.
+
+    Additions come with them one by one. Elementwise functions and the factorisation of S are not counted.
+    """
+    return _multiplications(step, net, x, y) / _multiplications(network.backprop, net, x, y)
+
+
+def euler_passes(net, x, y, steps):
+    """The same for `pc_step` with `steps` Euler steps, from its first two."""
+    one, two = (passes(functools.partial(pc_step, method="euler", max_iterations=n), net, x, y) for n in (1, 2))
+    return one + (steps - 1) * (two - one)
+
+
+def _multiplications(step, *arguments):
+    with FlopCounterMode(display=False) as counter:
+        step(*arguments)
+    return counter.get_total_flops() / 2
+
+
+def chain_spectrum(depth, weight):
+    """Eigenvalues of ∂²F/∂z² in a linear net whose `depth` hidden layers and output have weights w · orthogonal.
+
+    λ_k = 1 + w² − 2w cos(πk/(N + 1)), k = 1 … N, unit precisions: a chain of springs with both ends held.
+    """
+    k = np.arange(1, depth + 1)
+    return 1 + weight**2 - 2 * weight * np.cos(np.pi * k / (depth + 1))
+
+
+def linear_euler(net, x, y, steps, step_size=0.1):
+    """[z_1, …] after Euler steps from the feedforward pass in a linear net: z* + (1 − ηH)^T (z_t − z*)."""
+    hessian = taylor.fisher(net, x[:1])[0]
+    exact = torch.cat(inference.solve(net, x, y).activities, dim=1)
+    start = torch.cat(network.forward(net, x)[:-1], dim=1)
+    power = torch.linalg.matrix_power(torch.eye(len(hessian), dtype=x.dtype) - step_size * hessian, steps)
+    return list((exact + (start - exact) @ power).split(net.sizes[1:-1], dim=1))
+
+
+VARIANTS = {
+    "repeat": (False, False, False),
+    "solve with S": (True, False, False),
+    "and anticipate the lag": (True, True, False),
+    "and predict": (True, True, True),
+}
+
+
+def fixed_point(net, x, y, iterations, solve=True, lag=True, predict=True):
+    """Weight gradients after each iteration of the fixed point in λ, with its three devices on or off.
+
+    For smooth nonlinear networks without biases and precisions; no Broyden updates.
+    """
+    start = network.sweep(net, x)
+    slope, function = network.ACTIVATIONS[net.activation].slope, network.ACTIVATIONS[net.activation].function
+    mean = [s.mean(0) for s in start.slopes]
+    eye = torch.eye(net.sizes[-1], dtype=x.dtype)
+    jacobians = network.adjoint(net, mean, eye)  # J_l at the batch's mean slopes
+    inverse = torch.linalg.inv(eye + sum(j @ j.t() for j in jacobians)) if solve else eye
+    lifts, moved = [torch.zeros_like(jacobians[0])], jacobians[0]  # δu_l = λ U_l
+    for w, d, j in zip(net.weights[1:-1], mean[1:], jacobians[1:], strict=True):
+        lifts.append(moved @ w.t())
+        moved = lifts[-1] * d + j
+    lam, slopes = (y - start.output) @ inverse, start.slopes
+    if predict:
+        bend, slopes = 0.0, []
+        for u, h, s, m, j, lift in zip(
+            start.preactivations, start.inputs[1:], start.slopes, mean, jacobians, lifts, strict=True
+        ):
+            shift, mu = lam @ lift, lam @ j
+            after = function(u + shift)
+            slopes.append(slope(u + shift, after) if bool(lift.any()) else s)
+            bend = bend + (after - h - shift * m) @ j.t() + (mu * (slopes[-1] - m)) @ lift.t()
+        lam = lam - bend @ inverse
+    found = []
+    for _ in range(iterations):
+        mu, deltas = network.backward(net, slopes, lam)
+        state = network.sweep(net, x, mu)
+        slopes = state.slopes
+        settled = [m * s for m, s in zip(mu, slopes, strict=True)]
+        found.append([-(d.t() @ z) / len(x) for d, z in zip([*settled, lam], state.inputs, strict=True)])
+        gap = y - state.output - lam
+        if lag:
+            gap = gap - sum((a - b) @ u.t() for a, b, u in zip(settled, deltas[:-1], lifts, strict=True))
+        lam = lam + gap @ inverse
+    return found
