@@ -238,25 +238,22 @@ Sweep = namedtuple("Sweep", "inputs preactivations slopes output")  # z_0 … z_
 Backward = namedtuple("Backward", "mu deltas")  # μ_1 … μ_{L−1}; δ_1 … δ_L
 
 
-def sweep(net, x, errors=None, sloped=True):
-    """One pass upwards with z_l = φ(u_l) + e_l. `errors` [e_1, …, e_{L−1}] are zero unless given.
-
-    The slopes are None if they are not asked for.
-    """
+def sweep(net, x, errors=None):
+    """One pass upwards with z_l = φ(u_l) + e_l. `errors` [e_1, …, e_{L−1}] are zero unless given."""
     function, slope, *_ = ACTIVATIONS[net.activation]
     z, u, slopes = [x], [], []
-    for l, w in enumerate(net.weights[:-1]):
-        u.append(_affine(net, l, z[-1], w))
+    for l in range(len(net.weights) - 1):
+        u.append(preactivation(net, l, z[-1]))
         h = function(u[-1])
-        slopes.append(slope(u[-1], h) if sloped else None)
+        slopes.append(slope(u[-1], h))
         z.append(h if errors is None else h + errors[l])
-    return Sweep(z, u, slopes, _affine(net, -1, z[-1], net.weights[-1]))
+    return Sweep(z, u, slopes, preactivation(net, -1, z[-1]))
 
 
 def slopes(net, below):
     """(u_l, φ′(u_l)) for l < L at given z_0 … z_{L−1}."""
     function, slope, *_ = ACTIVATIONS[net.activation]
-    u = [_affine(net, l, z, w) for l, (z, w) in enumerate(zip(below[:-1], net.weights[:-1], strict=True))]
+    u = [preactivation(net, l, z) for l, z in enumerate(below[:-1])]
     return u, [slope(v, function(v)) for v in u]
 
 
@@ -278,7 +275,7 @@ def local(net, activities, x, y):
     """[e_1 … e_L], φ′(u_l) for l < L and [z_0 … z_{L−1}] at given activities, every layer by itself."""
     function, slope, *_ = ACTIVATIONS[net.activation]
     below = [x, *activities]
-    u = [_affine(net, l, z, w) for l, (z, w) in enumerate(zip(below, net.weights, strict=True))]
+    u = [preactivation(net, l, z) for l, z in enumerate(below)]
     h = [function(v) for v in u[:-1]]
     slopes = [slope(*pair) for pair in zip(u[:-1], h, strict=True)]
     return [z - p for z, p in zip([*below[1:], y], [*h, u[-1]], strict=True)], slopes, below
@@ -311,6 +308,13 @@ def quadratic(net, errors):
     return 0.5 * total
 
 
+def preactivation(net, l, z, out=None):
+    """W z + b of the layer above z, whose weights are `net.weights[l]`."""
+    if net.biases is None:
+        return torch.mm(z, net.weights[l].t(), out=out)
+    return torch.addmm(net.biases[l], z, net.weights[l].t(), out=out)
+
+
 def weigh(net, errors):
     """[Π_l e_l], the precision-weighted errors."""
     return errors if net.precisions is None else [e * p for e, p in zip(errors, net.precisions, strict=True)]
@@ -324,6 +328,16 @@ def unweigh(net, mu):
 def weigh_layer(net, l, error):
     """Π_l e_l of one layer."""
     return error if net.precisions is None else error * net.precisions[l]
+
+
+def weigh_hidden(net, errors):
+    """Π e for all hidden units side by side, (…, N)."""
+    return errors if net.precisions is None else errors * torch.cat(net.precisions[:-1])
+
+
+def unweigh_hidden(net, mu):
+    """Π⁻¹ μ for all hidden units side by side, (…, N)."""
+    return mu if net.precisions is None else mu / torch.cat(net.precisions[:-1])
 
 
 def unweigh_output(net, lam):
@@ -359,10 +373,6 @@ def _checked(net, activities, x, y):
         if z.shape != (len(x), net.sizes[l]):
             raise ValueError(f"activities[{l - 1}] has shape {tuple(z.shape)}: must be ({len(x)}, {net.sizes[l]})")
     return activities, x, targets(net, y, x)
-
-
-def _affine(net, l, z, w):
-    return torch.nn.functional.linear(z, w, None if net.biases is None else net.biases[l])
 
 
 def _batch(name, value, net, width):

@@ -5,25 +5,19 @@ multiplications, counted now: no clock is read here.
 """
 
 import statistics
-from pathlib import Path
 
 import torch
 
-from pcbook import inference, linear_theory, network, records
+from pcbook import inference, linear_theory, network
 from pcbook.experiments import inference_cost
+from pcbook.experiments.inference_cost import recorded
 from pcbook.verdicts import measured
 
-RECORDS = Path(__file__).parent.parent / "book" / "records"
 ACTIVATIONS = ("linear", "tanh", "relu")
 FEW, TEN, ORDERS = 5, 10, 100  # BP steps: "a few", one order of magnitude, "orders of magnitude"
 ENOUGH = 0.01  # the weight gradients' relative error that counts as sufficient inference
 STEPS = 1000  # the paper's T
 PAPER = [784, *[500] * 10, 10]  # its network
-
-
-def recorded(name):
-    """A record in book/records, its digest verified."""
-    return records.load(RECORDS / f"{name}.json")
 
 
 def judge_affordable(seed):

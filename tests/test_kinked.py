@@ -88,8 +88,9 @@ def test_the_state_is_consistent(problem):
     assert oracles.distance([*state.errors, y - state.output], errors) <= 1e-12
     mu = network.weigh(net, errors)
     for m, d in zip(mu[:-1], state.deltas[:-1], strict=True):  # δ between aμ and μ
-        assert bool((d * m.sign() >= leak * m.abs() * (1 - 1e-12)).all())
-        assert bool((d.abs() <= m.abs() * (1 + 1e-12)).all())
+        slack = 1e-12 * (1 + y.abs().max())
+        assert bool((d * m.sign() >= leak * m.abs() - slack).all())
+        assert bool((d.abs() <= m.abs() + slack).all())
     torch.testing.assert_close(state.deltas[-1], mu[-1])
     assert bool((relative_step(net, x, y, state) <= 1e-6).all()) or not bool(done.all())
 
@@ -129,7 +130,7 @@ def test_too_large_a_network_is_not_tried(monkeypatch):
     monkeypatch.setattr(kinked, "ENTRIES", sum(n * n for n in net.sizes[1:-1]) - 1)
     state, iterations, done = kinked.solve(net, x, y, 1e-3, LIMIT)
     assert iterations == 0 and not bool(done.any())
-    assert oracles.distance(state.inputs[1:], network.forward(net, x)[:-1]) == 0
+    assert oracles.distance(state.inputs[1:], network.forward(net, x)[:-1]) <= 1e-15
 
 
 def test_float32_is_as_good_as_its_rounding():

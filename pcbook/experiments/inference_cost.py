@@ -1,14 +1,21 @@
 """Small measurements behind the chapter on the cost of inference: errors, counted multiplications, ablations. Torch."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pcbook import data, inference, network, taylor
+from pcbook import data, inference, network, records, taylor
 
 CLASSES, PIXELS = 10, 64
+RECORDS = Path(__file__).parent.parent.parent / "book" / "records"
+
+
+def recorded(name):
+    """A record in book/records, its digest verified: "inference-cost" or "inference-scaling"."""
+    return records.load(RECORDS / f"{name}.json")
 
 
 @functools.cache

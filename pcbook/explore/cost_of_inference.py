@@ -210,8 +210,9 @@ def _kind(row):
     return "Euler" if row["method"].startswith("Euler") and row["library"] == "pcbook" else row["library"]
 
 
-def bill_explorer(rows):
-    """T3, B4: price in BP steps against the weight gradients' error, from the rows of a record."""
+def bill_explorer(rows=None):
+    """T3, B4: price in BP steps against the weight gradients' error, from the rows of the record."""
+    rows = inference_cost.recorded("inference-cost")["results"]["steps"] if rows is None else rows
     rows = [row for row in rows if row.get("error") and row.get("ratio")]
     limits = [[np.floor(np.log10(min(v))) - 0.2, np.ceil(np.log10(max(v))) + 0.2] for v in _extent(rows)]
 
@@ -259,8 +260,9 @@ def _extent(rows):
 AXES = {"depth": "hidden layers", "width": "units a layer", "batch": "batch size", "classes": "outputs"}
 
 
-def scaling_explorer(rows):
-    """B4: the solver's price in BP steps over depth, width, batch and outputs, from the rows of a record."""
+def scaling_explorer(rows=None):
+    """B4: the solver's price in BP steps over depth, width, batch and outputs, from the rows of the record."""
+    rows = inference_cost.recorded("inference-scaling")["results"]["rows"] if rows is None else rows
     ratios = [row["ratio"] for row in rows if row.get("ratio")]
     limits = [np.log10(min(ratios)) - 0.2, np.log10(max(ratios)) + 0.2]
 

@@ -3,7 +3,7 @@
 import torch
 
 from pcbook import checks, network
-from pcbook.inference import euler, exact, fixed_point
+from pcbook.inference import euler, exact, fixed_point, kinked
 from pcbook.inference import newton as newton_method
 from pcbook.inference.equilibrium import Equilibrium
 from pcbook.inference.response import mean_field
@@ -12,9 +12,19 @@ from pcbook.inference.state import State
 __all__ = ["KINKED", "LIMITS", "METHODS", "Equilibrium", "State", "solve"]
 
 # Iterations unless the caller says otherwise. "auto" gives its last resort a limit of its own.
-LIMITS = {"auto": 40, "exact": 1, "secant": 40, "kink": 200, "newton": 100, "descent": 200, "euler": 1000}
+LIMITS = {
+    "auto": 40,
+    "exact": 1,
+    "secant": 40,
+    "kink": 200,
+    "newton": 100,
+    "descent": 200,
+    "lagrangian": 600,
+    "euler": 1000,
+}
 METHODS = tuple(LIMITS)
 PROMPT = 3  # iterations after which "auto" measures the error of a smooth network's equilibrium
+FEW, SMALL = 8, 6000  # samples, and their hidden units together, that "auto" treats with care at kinks
 KINKED = 20.0  # residuals at kinks may be this many times rtol
 
 
@@ -27,9 +37,12 @@ def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
     - "kink": the same for ReLU and leaky ReLU, with the multipliers of units that rest at their kink;
     - "newton": monotone Gauss–Newton in a trust region, any network, slower; it stalls at kinks;
     - "descent": the same with the exact Hessian;
+    - "lagrangian": careful, for ReLU and leaky ReLU: some of the paper's steps choose the basin, an augmented Lagrangian
+      ends at its bottom; small networks;
     - "euler": the paper's (Eq. 2), η = 0.1 halved twice at most, `max_iterations` steps from the feedforward pass;
     - "auto": one of the first three by activation; samples that it leaves unconverged, or with more energy than the
-      feedforward pass, are solved again by "descent" (at kinks: by a slower "kink"), and the better end is kept.
+      feedforward pass, are solved again by "descent" or "lagrangian", and the better end is kept. At kinks a few samples of a small
+      network go to "lagrangian" at once: of several equilibria it finds the one that Euler's steps lead to.
 
     Iterations stop when every sample's estimated relative error is below `rtol` (at kinks `KINKED` times as much), with
     a margin, so that the weight gradients of a batch are off by at most `rtol` (ten times as much at kinks). `warm` is
@@ -44,8 +57,8 @@ def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
     if len(net.weights) == 1:
         return _without_hidden_layers(net, x, y, tolerance)
     if method == "exact" or (method == "auto" and net.activation == "linear"):
-        return _linear(net, x, y, tolerance, _response(net, [None] * (len(net.weights) - 1), warm, fresh=True))
-    start = network.sweep(net, x)
+        return _linear(net, x, y, tolerance, _response(net, None, warm, fresh=True))
+    start = fixed_point.up(net, x)
     _finite(start.output)
 
     def result(state, iterations, methods, answer=None):
@@ -53,60 +66,49 @@ def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
 
     if method == "euler":
         return result(euler.solve(net, x, y, limit), limit, (("euler", len(x)),))
-    answer = _response(net, start.slopes, warm)
-    first = {"auto": "kink" if kinked else "secant"}.get(method, method)
+    answer = _response(net, network.ACTIVATIONS[net.activation].slope(start.u, start.h), warm)
+    first = method if method != "auto" else "secant" if not kinked else "kink"
+    if method == "auto" and kinked and len(x) <= FEW and len(x) * sum(net.sizes[1:-1]) <= SMALL:
+        first, limit = "lagrangian", LIMITS["lagrangian"] if max_iterations is None else limit
     state, iterations, done = _run(first, net, x, y, start, answer, tolerance, limit)
     methods = ((first, len(x)),)
     if method == "auto":
         found = state, iterations, done
-        state, iterations, methods = _rescue(net, x, y, start, answer, tolerance, *found, methods)
+        state, iterations, methods = _rescue(net, x, y, start, tolerance, *found, methods)
     return result(state, iterations, methods, answer)
 
 
-def _run(method, net, x, y, start, answer, tolerance, limit, **options):
+def _run(method, net, x, y, start, answer, tolerance, limit):
     if limit == 0:
-        errors = [torch.zeros_like(u) for u in start.preactivations]
+        errors = [torch.zeros_like(z) for z in start.inputs[1:]]
         top = network.weigh_layer(net, -1, y - start.output)
         none = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         return State(start.inputs, errors, start.output, [*errors, top]), 0, none
     if method in ("newton", "descent"):
         return newton_method.solve(net, x, y, tolerance, limit, full=method == "descent")
-    return fixed_point.solve(net, x, y, start, answer, tolerance, limit, **options)
+    if method == "lagrangian":
+        return kinked.solve(net, x, y, tolerance, limit)
+    return fixed_point.solve(net, x, y, start, answer, tolerance, limit)
 
 
-def _rescue(net, x, y, start, answer, tolerance, state, iterations, done, methods):
+def _rescue(net, x, y, start, tolerance, state, iterations, done, methods):
     """Solve again the samples that are not done, or ended above the energy that they started from."""
-    bound = network.quadratic(net, [*map(torch.zeros_like, start.preactivations), y - start.output])
+    bound = network.quadratic(net, [*map(torch.zeros_like, start.inputs[1:]), y - start.output])
     bound = bound * (1 + 64 * torch.finfo(x.dtype).eps) + torch.finfo(x.dtype).tiny
-    energy = _energy(net, y, state)
-    kinked = network.ACTIVATIONS[net.activation].kinked
-    if iterations > PROMPT and not kinked:  # it was not easy, so its own estimates may be wrong
+    energy = network.quadratic(net, [*state.errors, y - state.output])
+    careful = "lagrangian" if network.ACTIVATIONS[net.activation].kinked else "descent"
+    if iterations > PROMPT and careful == "descent":  # it was not easy, so its own estimates may be wrong
         done = newton_method.relative_step(net, x, y, state) <= tolerance
-    good = done & (energy <= bound)
-    for name, options in (("kink", {"patient": True}),) * kinked + (("descent", {}),):
-        rows = (~good).nonzero().squeeze(1)
-        if not len(rows):
-            break
-        part_x, part_y = x[rows], y[rows]
-        limit = 300 if options else LIMITS["descent"]
-        second, extra, finished = _run(
-            name, net, part_x, part_y, network.sweep(net, part_x), answer, tolerance, limit, **options
-        )
-        iterations += extra
-        reached = _energy(net, part_y, second)
-        below = reached <= bound[rows]
-        lower = ~(energy[rows] <= bound[rows]) | (reached < energy[rows])
-        better = below & (finished | lower)
-        state, energy, good = state.replace(rows[better], second.select(better)), energy.clone(), good.clone()
-        energy[rows[better]] = reached[better]
-        good[rows[better]] = finished[better]
-        count = int(better.sum())
-        methods = (*((old, n - count if i == 0 else n) for i, (old, n) in enumerate(methods)), (name, count))
-    return state, iterations, methods
-
-
-def _energy(net, y, state):
-    return network.quadratic(net, [*state.errors, y - state.output])
+    rows = (~(done & (energy <= bound))).nonzero().squeeze(1)
+    if not len(rows):
+        return state, iterations, methods
+    second, extra, finished = _run(careful, net, x[rows], y[rows], None, None, tolerance, LIMITS[careful])
+    reached = network.quadratic(net, [*second.errors, y[rows] - second.output])
+    lower = ~(energy[rows] <= bound[rows]) | (reached < energy[rows])
+    better = (reached <= bound[rows]) & (finished | lower)
+    count = int(better.sum())
+    methods = ((methods[0][0], len(x) - count), (careful, count))
+    return state.replace(rows[better], second.select(better)), iterations + extra, methods
 
 
 def _linear(net, x, y, tolerance, answer):
@@ -137,9 +139,9 @@ def _fits(method, net):
     if not isinstance(net, network.PCN):
         raise ValueError(f"net is a {type(net).__name__}: must be a PCN")
     kinked = network.ACTIVATIONS[net.activation].kinked
-    made_for = {"exact": net.activation == "linear", "secant": not kinked, "kink": kinked}
+    made_for = {"exact": net.activation == "linear", "secant": not kinked, "kink": kinked, "lagrangian": kinked}
     if not made_for.get(method, True):
-        need = {"exact": "linear", "secant": "smooth", "kink": "ReLU or leaky ReLU"}[method]
+        need = {"exact": "linear", "secant": "smooth", "kink": "ReLU or leaky ReLU"}.get(method, "ReLU or leaky ReLU")
         raise ValueError(f"method = {method!r}: needs a {need} activation, and the network's is {net.activation!r}")
     return kinked
 

@@ -12,21 +12,21 @@ def solve(net, x, y, response):
     Returns u_L and the two functions that an `Equilibrium` holds, for the state and for the gradients. Every
     product here is n_L rows wide; no activity is formed unless somebody asks for the state.
     """
-    chain = [*response.adjoint, None]
-    output = x @ (chain[0] @ net.weights[0]).t()
-    for j, b in zip(chain, net.biases or [], strict=False):
-        output = output + (b if j is None else j @ b)
+    adjoint = response.adjoint.split(net.sizes[1:-1], dim=1)
+    output = x @ (adjoint[0] @ net.weights[0]).t()
+    if net.biases is not None:
+        output = output + response.adjoint @ torch.cat(net.biases[:-1]) + net.biases[-1]
     values, vectors = torch.linalg.eigh(response.scale.double())
     values = values.clamp_min(network.unweigh_output(net, torch.ones_like(y[0])).min())  # S ⪰ Π_L⁻¹, round-off or not
     lam = ((y - output).double() @ vectors / values @ vectors.t()).to(x.dtype)
 
     def form():
-        mu = [lam @ j for j in response.adjoint]
+        mu = [lam @ j for j in adjoint]
         errors = network.unweigh(net, mu)
         state = network.sweep(net, x, errors)
         return State(state.inputs, errors, state.output, [*mu, lam])
 
-    return output, form, lambda: gradients(net, x, lam, response.adjoint)
+    return output, form, lambda: gradients(net, x, lam, adjoint)
 
 
 def gradients(net, x, lam, adjoint):

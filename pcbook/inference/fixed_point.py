@@ -6,12 +6,15 @@ At an equilibrium every error follows from λ = Π_L (y − u_L), one layer afte
 
 - λ is updated by solving with S, the network's mean-field response, not by repetition.
 - The δ_l move when the u_l move. What the next pass down will make of that, and what it will do to the output, is
-  predicted from the response and taken into account at once (`_lag`).
+  predicted from the response and taken into account at once: the lag, (drift) Uᵀ.
 - A surrogate of the network, a few rows wide, predicts λ and the u_l for the first pass (`_predict`).
 
 From the second iteration on a Broyden update for each sample of a smooth network learns what the mean field leaves
 out. Samples that are done leave the batch. The iteration is not monotone: the caller checks energies and residuals.
+Hidden units stand side by side, layer after layer, so that all but the two passes is a few operations on (B, N).
 """
+
+from collections import namedtuple
 
 import torch
 
@@ -20,33 +23,35 @@ from pcbook.inference.response import gather, spread
 from pcbook.inference.rules import Multipliers, Slopes, down
 from pcbook.inference.state import State, merge, noise
 
+Pass = namedtuple("Pass", "inputs u h output")  # z_0 … z_{L−1}; u and φ(u) of the hidden units, (B, N); u_L
 
-def solve(net, x, y, start, response, rtol, max_iterations, patient=False):
+
+def solve(net, x, y, start, response, rtol, max_iterations):
     """(State, iterations, done): `done` (B,) says which samples met rtol by the solver's own estimate of its error.
 
-    `start` is the feedforward `network.Sweep`, `response` the network's `Response`. `patient` takes shorter steps at
-    kinks.
+    `start` is the feedforward `Pass`, `response` the network's `Response`.
     """
-    rule = Multipliers(net, len(x), patient) if network.ACTIVATIONS[net.activation].kinked else Slopes(net)
+    kinked = network.ACTIVATIONS[net.activation].kinked
+    rule = Multipliers(net, len(x)) if kinked else Slopes(net)
     solver = Broyden(response.inverse)
     lam, memory = _predict(net, rule, y - start.output, start, response)
     floor = noise(net, y, start.output)
+    finished = torch.ones(len(x), dtype=torch.bool, device=x.device)
     live, pieces, previous, step = torch.arange(len(x), device=x.device), [], None, None
     for iteration in range(1, max_iterations + 1):
         mu, deltas = down(net, rule, lam, memory)
-        errors = network.unweigh(net, mu)
-        sweep = network.sweep(net, x, errors, sloped=rule.smooth)
-        memory = rule.remember(sweep.preactivations, sweep.slopes, deltas)
-        settled = [rule.delta(l, m, kept) for l, (m, kept) in enumerate(zip(mu, memory, strict=True))]
-        drift = [after - before for after, before in zip(settled, deltas[:-1], strict=True)]
-        gap = y - sweep.output - network.unweigh_output(net, lam)
-        residual = gap - _lag(drift, response)
+        errors = network.unweigh_hidden(net, mu)
+        above = up(net, x, errors, heights=rule.smooth)
+        memory = rule.remember(above.u, above.h, deltas)
+        settled = rule.delta(mu, memory)
+        drift = settled - deltas
+        residual = y - above.output - network.unweigh_output(net, lam) - gather(drift, response.lift)
         if previous is not None and rule.smooth:
             solver.learn(step, previous - residual)
         previous, step = residual, solver(residual)
-        estimate = _estimate([*settled, lam], step, drift, rule.stretch(), floor)
+        estimate = _estimate(lam, settled, step, drift, rule.stretch(), floor)
         done = estimate <= rule.safety * rtol
-        state = State(sweep.inputs, errors, sweep.output, [*settled, lam])
+        state = _state(net, above, errors, settled, lam)
         if iteration == max_iterations or bool(done.all()):
             break
         rule.observe(estimate)
@@ -55,53 +60,63 @@ def solve(net, x, y, start, response, rtol, max_iterations, patient=False):
             pieces.append((live[done], state.select(done)))
             keep = ~done
             live, x, y, lam, previous, step, floor = (v[keep] for v in (live, x, y, lam, previous, step, floor))
-            memory = [_select(m, keep) for m in memory]
+            memory = _select(memory, keep)
             rule.select(keep)
             solver.select(keep)
-    finished = torch.ones(sum(len(i) for i, _ in pieces) + len(live), dtype=torch.bool, device=x.device)
     finished[live] = done
     return merge([*pieces, (live, state)]), iteration, finished
 
 
+def up(net, x, errors=None, heights=True):
+    """One `Pass` upwards with z = φ(u) + e and the errors of all hidden units (B, N), zero unless given.
+
+    φ(u) of all units is None unless asked for.
+    """
+    function, widths = network.ACTIVATIONS[net.activation].function, net.sizes[1:-1]
+    u = x.new_empty(len(x), sum(widths))
+    z, inputs = torch.empty_like(u), [x]
+    parts = [None] * len(widths) if errors is None else errors.split(widths, dim=1)
+    for l, (below, above, e) in enumerate(zip(u.split(widths, dim=1), z.split(widths, dim=1), parts, strict=True)):
+        network.preactivation(net, l, inputs[-1], out=below)
+        inputs.append(above.copy_(function(below)) if e is None else torch.add(function(below), e, out=above))
+    h = z if errors is None else z - errors if heights else None
+    return Pass(inputs, u, h, network.preactivation(net, -1, inputs[-1]))
+
+
+def _state(net, above, errors, deltas, lam):
+    widths = net.sizes[1:-1]
+    return State(above.inputs, list(errors.split(widths, dim=1)), above.output, [*deltas.split(widths, dim=1), lam])
+
+
 def _predict(net, rule, residual, start, response):
-    """λ and the memories near the equilibrium, from the response alone: no product wider than n_L rows."""
-    function = network.ACTIVATIONS[net.activation].function
+    """λ and the memory near the equilibrium, from the response alone: no product wider than n_L rows."""
     lam = spread(residual, response.inverse)
-    memory, bend = [], torch.zeros_like(lam)
-    for l, (u, adjoint, lift) in enumerate(zip(start.preactivations, response.adjoint, response.lift, strict=True)):
-        h, mean, mu = start.inputs[l + 1], response.slopes[l], spread(lam, adjoint)
-        delta = network.times(mu, start.slopes[l])
-        if lift is None:  # nothing below the first layer moves
-            memory.append(rule.foresee(l, mu, delta, u, h))
-            continue
-        shift = spread(lam, lift)
-        after = function(u + shift)
-        memory.append(rule.foresee(l, mu, delta, u + shift, after))
-        bend = bend + gather(after - h - network.times(shift, mean), adjoint)
-        bend = bend + gather(rule.delta(l, mu, memory[l]) - network.times(mu, mean), lift)
+    mu, shift = spread(lam, response.adjoint), spread(lam, response.lift)
+    function, slope, *_ = network.ACTIVATIONS[net.activation]
+    deltas = mu if rule.smooth else network.times(mu, slope(start.u, start.h))
+    u = start.u + shift
+    h = function(u)
+    memory = rule.remember(u, h, deltas)
+    bend = gather(h - start.h - network.times(shift, response.slopes), response.adjoint)
+    bend = bend + gather(rule.delta(mu, memory) - network.times(mu, response.slopes), response.lift)
     return lam - spread(bend, response.inverse), memory
 
 
-def _lag(drift, response):
-    """What the output will change by when δ_l changes by `drift`."""
-    return sum((gather(d, lift) for d, lift in zip(drift[1:], response.lift[1:], strict=True)), 0.0)
-
-
-def _estimate(deltas, step, drift, stretch, floor):
-    """How far λ and the δ_l are from where they are going, relative to their size in the sample or the batch, (B,)."""
-    size = sum(_square(d) for d in deltas)
-    change = sum((_square(d) for d in drift), 0.0 * size) * stretch**2 + _square(step)
+def _estimate(lam, deltas, step, drift, stretch, floor):
+    """How far λ and the δ are from where they are going, relative to their size in the sample or the batch, (B,)."""
+    size = _square(lam) + _square(deltas)
+    change = _square(step) + _square(drift) * stretch**2
     return (change / torch.maximum(size, size.mean()).maximum(floor.square())).sqrt()
+
+
+def _select(memory, keep):
+    if isinstance(memory, tuple):
+        return tuple(m[keep] for m in memory)
+    return None if memory is None else memory[keep]
 
 
 def _square(v):
     return torch.linalg.vector_norm(v, dim=1).square()
-
-
-def _select(memory, keep):
-    if memory is None:
-        return None
-    return tuple(None if m is None else m[keep] for m in memory) if isinstance(memory, tuple) else memory[keep]
 
 
 class Broyden:

@@ -13,7 +13,7 @@ import torch
 
 from pcbook import network
 from pcbook.inference.response import newton_step, per_sample
-from pcbook.inference.rules import Multipliers, down
+from pcbook.inference.rules import Held, down
 from pcbook.inference.state import State, merge, noise
 
 SAFETY = 0.25  # a gradient is a product of two factors that err
@@ -62,28 +62,27 @@ def relative_step(net, x, y, state):
     if not state.errors:
         return torch.zeros_like(y[:, 0], dtype=torch.float64)
     smooth = not network.ACTIVATIONS[net.activation].kinked
-    step = (_newton if smooth else _kinked_step)(net, x, y, state)
+    step = (_newton if smooth else _kinked_step)(net, x, y, state).split(net.sizes[1:-1], dim=1)
     size, length = (2 * network.quadratic(net, e) for e in ([*state.errors, y - state.output], step))
     floor = noise(net, y, state.output).double().square() / network.weigh_layer(net, -1, torch.ones_like(y)).amax(1)
     return torch.where(length <= floor, 0.0, length / torch.maximum(size, size.mean()).maximum(floor)).sqrt()
 
 
 def _newton(net, x, y, state):
-    """−H⁻¹g in the errors [(B, n_l)]; infinite where H is not positive along the way."""
+    """−H⁻¹g in the errors (B, N); infinite where H is not positive along the way."""
     point = _Point(net, x, y, torch.cat(state.errors, dim=1))
     step, _, downwards = _steihaug(point, torch.full_like(y[:, 0], math.inf), full=True)
-    return torch.where(downwards[:, None], math.inf, step).split(net.sizes[1:-1], dim=1)
+    return torch.where(downwards[:, None], math.inf, step)
 
 
 def _kinked_step(net, x, y, state):
-    """−(Π + JᵀΠ_L J)⁻¹ g with g = Π_l e_l − μ_l, μ from Π_L (y − u_L) and the multipliers."""
-    *weighted, top = network.weigh(net, [*state.errors, y - state.output])
-    preactivations, slopes = network.slopes(net, state.inputs)
-    rule = Multipliers(net, len(y))
-    mu, deltas = down(net, rule, top, rule.remember(preactivations, slopes, state.deltas))
-    pairs = zip(deltas[:-1], mu, slopes, strict=True)  # δ = sμ with s between the leak and 1 at the kink
-    slopes = [torch.where(m == 0, s, d / torch.where(m == 0, 1.0, m)) for d, m, s in pairs]
-    return newton_step(net, per_sample(net, slopes), [w - m for w, m in zip(weighted, mu, strict=True)])
+    """−(Π + JᵀΠ_L J)⁻¹ g with g = Πe − μ, μ from Π_L (y − u_L) and the multipliers, (B, N)."""
+    errors, deltas = torch.cat(state.errors, dim=1), torch.cat(state.deltas[:-1], dim=1)
+    u, slopes = (torch.cat(v, dim=1) for v in network.slopes(net, state.inputs))
+    rule = Held(net)
+    mu, deltas = down(net, rule, network.weigh_layer(net, -1, y - state.output), (deltas, u * rule.gains))
+    slopes = torch.where(mu == 0, slopes, deltas / torch.where(mu == 0, 1.0, mu))  # between the leak and 1 at the kink
+    return newton_step(net, per_sample(net, slopes), network.weigh_hidden(net, errors) - mu)
 
 
 class _Point:
@@ -96,8 +95,7 @@ class _Point:
         self.residual = y - self.sweep.output
         self.energy = network.quadratic(net, [*self.layers, self.residual])
         self.mu = network.adjoint(net, self.sweep.slopes, network.weigh_layer(net, -1, self.residual))
-        self.weighted = torch.cat(network.weigh(net, [*self.layers, self.residual])[:-1], dim=1)
-        self.gradient = self.weighted - torch.cat(self.mu, dim=1)
+        self.gradient = network.weigh_hidden(net, errors) - torch.cat(self.mu, dim=1)
 
     def state(self):
         *mu, top = network.weigh(self.net, [*self.layers, self.residual])
@@ -107,12 +105,12 @@ class _Point:
     @functools.cached_property
     def response(self):
         """Each sample's linear response at these errors."""
-        return per_sample(self.net, self.sweep.slopes)
+        slopes = self.sweep.slopes
+        return per_sample(self.net, None if slopes[0] is None else torch.cat(slopes, dim=1))
 
     def precondition(self, v):
         """(Π + JᵀΠ_L J)⁻¹ v."""
-        parts = list(v.split(self.net.sizes[1:-1], dim=1))
-        return -torch.cat(newton_step(self.net, self.response, parts), dim=1)
+        return -newton_step(self.net, self.response, v)
 
     def product(self, p, full):
         """The Hessian times p (B, N): one tangent pass up, one down."""
@@ -130,8 +128,7 @@ class _Point:
             if full and moved[l] is not None:
                 bend = network.ACTIVATIONS[net.activation].bend(self.sweep.preactivations[l])
                 top = top + network.times(moved[l] * self.mu[l], bend) if bend is not None else top
-        weighted = torch.cat(network.weigh(net, [*parts, self.residual])[:-1], dim=1)
-        return weighted - torch.cat(change[::-1], dim=1)
+        return network.weigh_hidden(net, p) - torch.cat(change[::-1], dim=1)
 
 
 def _steihaug(point, radius, full, limit=100):

@@ -1,4 +1,7 @@
-"""How δ_l = φ′(u_l) ⊙ μ_l follows from μ_l: by the slope for smooth activations, by multipliers at kinks. Torch."""
+"""How δ = φ′(u) ⊙ μ follows from μ: by the slope for smooth activations, by multipliers at kinks. Torch.
+
+A rule has a memory of the last pass upwards, for all hidden units side by side, (B, N), or for one layer, (B, n_l).
+"""
 
 import math
 
@@ -8,7 +11,7 @@ from pcbook import network
 
 
 class Slopes:
-    """δ_l = φ′(u_l) ⊙ μ_l, for smooth activations. It remembers φ′(u_l)."""
+    """δ = φ′(u) ⊙ μ, for smooth activations. The memory is φ′(u), None for 1."""
 
     smooth = True
     safety = 0.25  # what rtol is multiplied by: λ, δ and z all err, and a gradient is a product of two of them
@@ -16,23 +19,19 @@ class Slopes:
     def __init__(self, net):
         self.slope = network.ACTIVATIONS[net.activation].slope
 
-    def delta(self, l, mu, slope):
-        """δ_l from μ_l and the memory of layer l."""
-        return network.times(mu, slope)
+    def delta(self, mu, slope, out=None):
+        """δ from μ and the memory."""
+        return torch.mul(mu, 1.0 if slope is None else slope, out=out)
 
-    def remember(self, preactivations, slopes, deltas):
-        """The memory of each layer after a sweep."""
-        return slopes
-
-    def foresee(self, l, mu, delta, u, h):
-        """The memory of a layer whose u_l and φ(u_l) are predicted."""
+    def remember(self, u, h, deltas):
+        """The memory after a pass upwards: φ′(u) from u and h = φ(u)."""
         return self.slope(u, h)
 
     def observe(self, estimate):
         """Nothing to adapt."""
 
     def stretch(self):
-        """The memory moves as far as the activations do."""
+        """The memory moves as far as the activities do."""
         return 1.0
 
     def select(self, keep):
@@ -40,50 +39,39 @@ class Slopes:
 
 
 class Multipliers:
-    """δ_l at the kinks of ReLU and leaky ReLU, where φ′(0) is any number between the leak a and 1.
+    """δ at the kinks of ReLU and leaky ReLU, where φ′(0) is any number between the leak a and 1.
 
     A unit with μ < 0 that rests at its kink has a δ between μ and aμ that holds it there: the multiplier of the
     constraint u = 0. Projected steps find it, δ ← clip(δ − θu / ‖w‖², μ, aμ), where ‖w‖² (with Π⁻¹ as its metric) is
     what u moves by when δ does. Away from the kink the clip returns φ′(u) μ. A unit with μ > 0 leaves its kink by
-    itself, and no unit of the first layer moves. θ shrinks for the samples whose estimated error does not.
+    itself. θ shrinks for the samples whose estimated error does not. The memory is δ − θu / ‖w‖², and u.
     """
 
-    THETA, MOMENTUM, SHRINK, LEAST = 0.6, 0.2, 0.7, 0.02
     smooth = False
+    THETA, MOMENTUM, SHRINK, LEAST = 0.6, 0.2, 0.7, 0.02
 
-    def __init__(self, net, batch, patient=False):
-        self.leak, self.gains = network.LEAK if net.activation == "leaky_relu" else 0.0, kink_gains(net)
-        self.theta = net.weights[0].new_full((batch, 1), self.THETA / 4 if patient else self.THETA)
+    def __init__(self, net, batch):
+        self.leak = network.LEAK if net.activation == "leaky_relu" else 0.0
+        self.gains = _gains(net)
+        self.theta = self.gains.new_full((batch, 1), self.THETA)
         self.last = self.before = None
-        self.safety = min(0.5, max(0.1, math.sqrt(batch) / 16))  # the errors of many samples average out
+        self.safety = min(0.45, max(0.1, math.sqrt(batch) / 16))  # the errors of many samples average out
 
-    def delta(self, l, mu, memory):
-        """δ_l from μ_l and the memory of layer l: the unclipped multipliers (none in the first layer) and u_l."""
+    def delta(self, mu, memory, out=None):
+        """δ from μ and the memory."""
         held, u = memory
         # Branch-free: for μ < 0 the first term is the clip and the second 0, for μ ≥ 0 the first is aμ.
-        above = torch.ops.aten.threshold_backward(mu if held is None else mu.clamp_min(0), u, 0)
-        if held is None:
-            return torch.add(self.leak * mu, above, alpha=1 - self.leak) if self.leak else above
         clipped = held.maximum(mu)
         clipped = clipped.minimum(self.leak * mu) if self.leak else clipped.clamp_max_(0)
-        return clipped.add_(above, alpha=1 - self.leak)
+        above = torch.ops.aten.threshold_backward(mu.clamp_min(0), u, 0)
+        return torch.add(clipped, above, alpha=1 - self.leak, out=out)
 
-    def remember(self, preactivations, slopes, deltas):
-        """The memory of each layer after a sweep."""
-        memory = [self._held(l, *pair) for l, pair in enumerate(zip(deltas[:-1], preactivations, strict=True))]
-        self.before = deltas[:-1]
-        return memory
-
-    def foresee(self, l, mu, delta, u, h):
-        """The memory of a layer whose u_l and φ(u_l) are predicted."""
-        return self._held(l, delta, u)
-
-    def _held(self, l, delta, u):
-        if l == 0:
-            return None, u
-        held = torch.addcmul(delta, u * self.gains[l], self.theta, value=-1)
+    def remember(self, u, h, deltas):
+        """The memory after a pass upwards."""
+        held = torch.addcmul(deltas, u * self.gains, self.theta, value=-1)
         if self.before is not None:
-            held.add_(delta - self.before[l], alpha=self.MOMENTUM)
+            held.add_(deltas - self.before, alpha=self.MOMENTUM)
+        self.before = deltas
         return held, u
 
     def observe(self, estimate):
@@ -94,26 +82,54 @@ class Multipliers:
         self.last = estimate
 
     def stretch(self):
-        """How much farther the δ_l would move at full θ, (B,): a short step is no sign of a short way."""
+        """How much farther the δ would move at full θ, (B,): a short step is no sign of a short way."""
         return (self.THETA / self.theta)[:, 0]
 
     def select(self, keep):
         """Drop the samples that are done."""
-        self.theta, self.last = self.theta[keep], self.last[keep]
-        self.before = [d[keep] for d in self.before]
+        self.theta, self.last, self.before = self.theta[keep], self.last[keep], self.before[keep]
+
+
+class Held:
+    """The same for a test of optimality: one full step of the multipliers, for units with μ > 0 too.
+
+    These leave their kink, as a rule, but where no other unit can move them they rest there, and δ is of their sign.
+    The memory is δ and u / ‖w‖².
+    """
+
+    def __init__(self, net):
+        self.leak = network.LEAK if net.activation == "leaky_relu" else 0.0
+        self.gains = _gains(net)
+
+    def delta(self, mu, memory, out=None):
+        """δ from μ and the memory."""
+        delta, way = memory
+        held = torch.addcmul(delta, mu.sign(), way, value=Multipliers.THETA)
+        ends = self.leak * mu, mu
+        return torch.clamp(held, torch.minimum(*ends), torch.maximum(*ends), out=out)
 
 
 def down(net, rule, lam, memory):
-    """[μ_1 … μ_{L−1}] and [δ_1 … δ_L] from δ_L = λ."""
-    mu, deltas = [], [lam]
-    for l in reversed(range(len(memory))):
-        mu.append(deltas[-1] @ net.weights[l + 1])
-        deltas.append(rule.delta(l, mu[-1], memory[l]))
-    return mu[::-1], deltas[::-1]
+    """μ (B, N) and δ (B, N) of the hidden layers from δ_L = λ: μ_l = W_{l+1}ᵀ δ_{l+1}, δ_l by the rule."""
+    widths = net.sizes[1:-1]
+    mu = lam.new_empty(len(lam), sum(widths))
+    deltas, top = torch.empty_like(mu), lam
+    memories = zip(*(m.split(widths, dim=1) for m in memory), strict=True) if isinstance(memory, tuple) else None
+    if memories is None:
+        memories = [None] * len(widths) if memory is None else memory.split(widths, dim=1)
+    layers = zip(mu.split(widths, dim=1), deltas.split(widths, dim=1), memories, net.weights[1:], strict=True)
+    for below, delta, kept, w in reversed(list(layers)):
+        torch.mm(top, w, out=below)
+        top = rule.delta(below, kept, out=delta)
+    return mu, deltas
 
 
-def kink_gains(net):
-    """1 / ‖w‖² (with Π_{l−1}⁻¹ as the metric) for each unit of layers 2 … L − 1; None for the first."""
+def _gains(net):
+    """1 / ‖w‖² (with Π_{l−1}⁻¹ as the metric) of each hidden unit, (N,).
+
+    The first layer's u is fixed, and its slopes with it: a gain that no multiplier withstands.
+    """
     variances = network.unweigh(net, [torch.ones_like(w[0]) for w in net.weights[1:]])
     rates = [w.square() @ v for w, v in zip(net.weights[1:-1], variances[:-1], strict=True)]
-    return [None, *(1 / r.clamp_min(torch.finfo(r.dtype).tiny) for r in rates)]
+    first = torch.full_like(net.weights[0][:, 0], 1e30)
+    return torch.cat([first, *(1 / r.clamp_min(torch.finfo(r.dtype).tiny) for r in rates)])
