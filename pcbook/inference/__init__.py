@@ -37,12 +37,13 @@ def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
     - "kink": the same for ReLU and leaky ReLU, with the multipliers of units that rest at their kink;
     - "newton": monotone Gauss–Newton in a trust region, any network, slower; it stalls at kinks;
     - "descent": the same with the exact Hessian;
-    - "lagrangian": careful, for ReLU and leaky ReLU: some of the paper's steps choose the basin, an augmented Lagrangian
-      ends at its bottom; small networks;
+    - "lagrangian": for ReLU and leaky ReLU, careful and slow: some of the paper's steps choose the basin, an augmented
+      Lagrangian ends at its bottom; small networks;
     - "euler": the paper's (Eq. 2), η = 0.1 halved twice at most, `max_iterations` steps from the feedforward pass;
     - "auto": one of the first three by activation; samples that it leaves unconverged, or with more energy than the
-      feedforward pass, are solved again by "descent" or "lagrangian", and the better end is kept. At kinks a few samples of a small
-      network go to "lagrangian" at once: of several equilibria it finds the one that Euler's steps lead to.
+      feedforward pass, are solved again by "descent" or "lagrangian", and the better end is kept. At kinks a few
+      samples of a small network go to "lagrangian" at once, which of several equilibria finds the one that Euler's
+      steps lead to.
 
     Iterations stop when every sample's estimated relative error is below `rtol` (at kinks `KINKED` times as much), with
     a margin, so that the weight gradients of a batch are off by at most `rtol` (ten times as much at kinks). `warm` is
