@@ -328,6 +328,35 @@ _ROWS = [
         "test_symmetries.py::test_counts_are_those_of_the_hidden_units",
         later("verdicts_linear", "judge_symmetries"),
     ),
+    Claim(
+        "T3",
+        "Section 6",
+        "PC's inference costs orders of magnitude more than BP. (True of the paper's schedule; a solver shows what of "
+        "it is inherent.)",
+        "cost-of-inference",
+        "inference.solve",
+        "test_inference.py::test_euler_is_the_papers_schedule",
+        later("verdicts_inference", "judge_expensive"),
+    ),
+    Claim(
+        "T4",
+        "Appendix A.5",
+        "A thousand inference steps rule out insufficient inference in ten hidden layers. (We ask for weight gradients "
+        "within 1 % of the equilibrium's.)",
+        "cost-of-inference",
+        "inference.solve",
+        "test_inference.py::test_euler_is_not_called_converged_before_it_is",
+        later("verdicts_inference", "judge_sufficient"),
+    ),
+    Claim(
+        "B4",
+        "Beyond the paper",
+        "The equilibrium costs a few backward passes, through a fixed point as small as the output. (Ours.)",
+        "cost-of-inference",
+        "inference.solve",
+        "test_inference.py::test_smooth_gradients_are_accurate_to_rtol",
+        later("verdicts_inference", "judge_affordable"),
+    ),
 ]
 
 CLAIMS = {claim.id: claim for claim in _ROWS}

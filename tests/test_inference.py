@@ -33,7 +33,7 @@ ALL = (*SMOOTH, *KINKED)
 F64 = torch.float64
 METHODS = {  # what each activation can be solved by; "euler" is tested by itself
     **{name: ("auto", "newton", "secant", "descent") for name in CURVED},
-    **{name: ("auto", "kink", "descent") for name in KINKED},
+    **{name: ("auto", "kink", "lagrangian", "descent") for name in KINKED},
     "linear": ("auto", "exact", "newton", "secant", "descent"),
 }
 
@@ -459,4 +459,4 @@ def test_methods_that_do_not_apply_are_rejected(activation, method):
 
 
 def test_the_methods_are_listed():
-    assert set(inference.METHODS) == {"euler", "exact", "newton", "secant", "kink", "descent", "auto"}
+    assert set(inference.METHODS) == {"euler", "exact", "newton", "secant", "kink", "descent", "lagrangian", "auto"}

@@ -5,6 +5,7 @@ slope over the batch (a mean field) or, in hard cases, every sample's own slopes
 Hidden units stand side by side, layer after layer: N = n_1 + … + n_{L−1} columns.
 """
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ ENTRIES = 50_000_000  # the most numbers that the Jacobians of all samples may h
 
 @dataclass(frozen=True, eq=False)
 class Response:
-    """J = ∂u_L/∂e (n_L, N), and U (n_L, N) with δu = λU, zero for the first layer.
+    """J = ∂u_L/∂e (n_L, N), `adjoint`, and U (n_L, N) with δu = λU, `lift`, zero for the first layer.
 
     `scale` is S = Π_L⁻¹ + J Π⁻¹ Jᵀ, (n_L, n_L): at the equilibrium y − u_L = Sλ − what nonlinearity adds. `slopes` (N,)
     are those it was made with, None for 1. All of it has a batch axis in front if it belongs to samples.
@@ -24,9 +25,24 @@ class Response:
 
     slopes: torch.Tensor | None
     adjoint: torch.Tensor
-    lift: torch.Tensor
     scale: torch.Tensor
-    inverse: torch.Tensor
+    net: network.PCN
+
+    @functools.cached_property
+    def inverse(self):
+        """S⁻¹."""
+        return torch.linalg.inv(self.scale.double()).to(self.scale.dtype)
+
+    @functools.cached_property
+    def lift(self):
+        """U, layer by layer upwards: U_{l+1} = (U_l ⊙ φ′_l + J_l Π_l⁻¹) W_{l+1}ᵀ."""
+        weighted = network.unweigh_hidden(self.net, self.adjoint).split(self.net.sizes[1:-1], dim=-1)
+        lift, moved = [torch.zeros_like(weighted[0])], weighted[0]
+        slopes = _layers(self.net, None if self.slopes is None else self.slopes[..., None, :])
+        for w, d, e in zip(self.net.weights[1:-1], slopes[1:], weighted[1:], strict=True):
+            lift.append(moved @ w.t())
+            moved = network.times(lift[-1], d) + e
+        return torch.cat(lift, dim=-1)
 
 
 def mean_field(net, slopes):
@@ -42,8 +58,7 @@ def per_sample(net, slopes):
 
 
 def _response(net, slopes):
-    widths = net.sizes[1:-1]
-    parts = [None] * len(widths) if slopes is None else slopes.split(widths, dim=-1)
+    parts = _layers(net, slopes)
     adjoint = [net.weights[-1] if slopes is None or slopes.ndim == 1 else net.weights[-1].expand(len(slopes), -1, -1)]
     for w, d in zip(reversed(net.weights[1:-1]), reversed(parts[1:]), strict=True):
         adjoint.append(network.times(adjoint[-1], d) @ w)
@@ -51,14 +66,15 @@ def _response(net, slopes):
     weighted = network.unweigh(net, adjoint)  # J_l Π_l⁻¹
     variance = network.unweigh_output(net, torch.ones_like(net.weights[-1][:, 0]))
     scale = torch.diag(variance) + sum(a @ b.mT for a, b in zip(adjoint, weighted, strict=True))
-    lift, moved = [torch.zeros_like(adjoint[0])], weighted[0]
-    for w, d, e in zip(net.weights[1:-1], parts[1:], weighted[1:], strict=True):
-        lift.append(moved @ w.t())
-        moved = network.times(lift[-1], d) + e
     if not bool(torch.isfinite(scale).all()):
         raise ValueError("the linear response of the network overflows: the weights are too large")
-    inverse = torch.linalg.inv(scale.double()).to(scale.dtype)
-    return Response(slopes, torch.cat(adjoint, dim=-1), torch.cat(lift, dim=-1), scale, inverse)
+    slopes = slopes if slopes is None or slopes.ndim == 1 else slopes[:, 0]
+    return Response(slopes, torch.cat(adjoint, dim=-1), scale, net)
+
+
+def _layers(net, slopes):
+    widths = net.sizes[1:-1]
+    return [None] * len(widths) if slopes is None else slopes.split(widths, dim=-1)
 
 
 def newton_step(net, response, gradient):
