@@ -12,7 +12,7 @@ from pcbook import records
 
 BASE = {"depth": 10, "width": 500, "batch": 64, "classes": 10}
 AXES = {
-    "depth": (1, 2, 5, 10, 20, 50),  # hidden layers
+    "depth": (1, 2, 5, 10, 20),  # hidden layers
     "width": (50, 100, 200, 500, 1000),
     "batch": (1, 4, 16, 64, 256, 1024),
     "classes": (1, 10, 100, 1000),

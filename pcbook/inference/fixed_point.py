@@ -100,8 +100,10 @@ def _predict(net, rule, residual, start, response):
     u = start.u + shift
     h = function(u)
     memory = rule.remember(u, h, deltas)
-    bend = gather(h - start.h - network.times(shift, response.slopes), response.adjoint)
-    bend = bend + gather(rule.delta(mu, memory) - network.times(mu, response.slopes), response.lift)
+    mean = h.new_ones(()) if response.slopes is None else response.slopes
+    # In place: at these sizes fresh memory costs more than arithmetic.
+    bend = gather(torch.sub(h, start.h).addcmul_(shift, mean, value=-1), response.adjoint)
+    bend = bend + gather(rule.delta(mu, memory).addcmul_(mu, mean, value=-1), response.lift)
     return lam - spread(bend, response.inverse), memory
 
 
