@@ -25,6 +25,7 @@ LIMITS = {
 METHODS = tuple(LIMITS)
 PROMPT = 3  # iterations after which "auto" measures the error of a smooth network's equilibrium
 FEW, SMALL = 8, 6000  # samples, and their hidden units together, that "auto" treats with care at kinks
+AFFORDABLE = 2_000_000  # numbers in the Hessian blocks of the samples that "auto" still rescues at kinks
 KINKED = 20.0  # residuals at kinks may be this many times rtol
 
 
@@ -101,7 +102,7 @@ def _rescue(net, x, y, start, tolerance, state, iterations, done, methods):
     if iterations > PROMPT and careful == "descent":  # it was not easy, so its own estimates may be wrong
         done = newton_method.relative_step(net, x, y, state) <= tolerance
     rows = (~(done & (energy <= bound))).nonzero().squeeze(1)
-    if not len(rows):
+    if not len(rows) or (careful == "lagrangian" and len(rows) * sum(n * n for n in net.sizes[1:-1]) > AFFORDABLE):
         return state, iterations, methods
     second, extra, finished = _run(careful, net, x[rows], y[rows], None, None, tolerance, LIMITS[careful])
     reached = network.quadratic(net, [*second.errors, y[rows] - second.output])
