@@ -29,7 +29,7 @@ ALLOWED = {
     "data": {"checks", "images", "numpy", "sklearn"},
     "records": set(),
     "intervals": {"checks", "numpy", "scipy"},
-    "experiments": {"checks", "data", "inference", "network", "onemlp", "taylor", "numpy", "torch"},
+    "experiments": {"checks", "data", "inference", "network", "onemlp", "records", "taylor", "numpy", "torch"},
     "verdicts": {"data", "intervals", "onemlp", "proofs", "experiments", "numpy"},
     "verdicts_linear": {
         "intervals",
@@ -53,6 +53,7 @@ ALLOWED = {
         "numpy",
         "torch",
     },
+    "verdicts_inference": {"experiments", "inference", "linear_theory", "network", "verdicts", "torch"},
     "claims": {"verdicts"},
     "page": {"numpy", "plotly", "IPython", "ipywidgets", "anywidget", "markdown_it"},
     "figures": {"checks", "numpy", "plotly"},
