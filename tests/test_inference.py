@@ -461,3 +461,13 @@ def test_methods_that_do_not_apply_are_rejected(activation, method):
 
 def test_the_methods_are_listed():
     assert set(inference.METHODS) == {"euler", "exact", "newton", "secant", "kink", "descent", "lagrangian", "auto"}
+
+
+def test_the_lag_keeps_the_fixed_point_close_to_newtons_method():
+    """Slopes that move are anticipated: about six iterations for six digits, and twice as many without or with −."""
+    for seed in range(3):
+        net = network.PCN(network.init_weights([20] + [60] * 8 + [5], seed, "orthogonal", dtype=F64), "tanh")
+        generator = torch.Generator().manual_seed(seed)
+        x = 0.5 * torch.randn(16, 20, generator=generator, dtype=F64)
+        y = 0.3 * torch.randn(16, 5, generator=generator, dtype=F64)
+        assert inference.solve(net, x, y, method="secant", rtol=1e-6).iterations <= 8
