@@ -43,8 +43,8 @@ def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
     - "euler": the paper's (Eq. 2), η = 0.1 halved twice at most, `max_iterations` steps from the feedforward pass;
     - "auto": one of the first three by activation; samples that it leaves unconverged, or with more energy than the
       feedforward pass, are solved again by "descent" or "lagrangian", and the better end is kept. At kinks a few
-      samples of a small network go to "lagrangian" at once, which of several equilibria finds the one that Euler's
-      steps lead to.
+      samples of a small network go to "lagrangian" at once, which of several equilibria finds, as a rule, the one
+      that Euler's steps lead to. The fast "kink" may end in another one, with more energy.
 
     Iterations stop when every sample's estimated relative error is below `rtol` (at kinks `KINKED` times as much), with
     a margin, so that the weight gradients of a batch are off by at most `rtol` (ten times as much at kinks). `warm` is
