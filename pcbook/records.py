@@ -2,6 +2,7 @@
 
 A record is a dictionary with the keys of `FIELDS`. The SHA-256 digest covers everything but itself, in one canonical
 form (keys sorted, no spaces, numbers as Python prints them), so an edited number shows, and reformatting does not.
+A file is written for people and for `git diff`: whatever holds plain values only stands on one line.
 """
 
 import hashlib
@@ -14,6 +15,8 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+FOLDER = Path(__file__).parent.parent / "book" / "records"
+LIMIT = 1_000_000  # bytes of one file: the repository and the book stay small
 SCHEMA = 1
 FIELDS = {
     "schema": int,  # of this layout
@@ -69,17 +72,26 @@ def digest_of(*parts):
 def save(path, record):
     """Write a record whole or not at all: to a temporary file beside `path`, which then takes its place.
 
-    The digest is computed afresh. Returns the path. Raises `ValueError`, naming the file, for a record `load` refuses.
+    The digest is computed afresh. Returns the path. Raises `ValueError`, naming the file, for a record `load` refuses,
+    and for one of more than `LIMIT` bytes, naming its largest parts.
     """
     path = Path(path)
-    record = {**record, "digest": digest(record)}
-    _check(path, json.loads(json.dumps(record)))
+    record = json.loads(json.dumps({**record, "digest": digest(record)}))
+    _check(path, record)
+    content = text(record) + "\n"
+    if (size := len(content.encode())) > LIMIT:
+        raise ValueError(f"{path}: would have {size:,} bytes, at most {LIMIT:,} are allowed; {_largest(record)}")
+    return write(path, content)
+
+
+def write(path, content):
+    """Write a text file whole or not at all, and wait until it is on the disk. Makes the folder. Returns the path."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(record, file, indent=1, ensure_ascii=False)
-            file.write("\n")
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
@@ -88,6 +100,34 @@ def save(path, record):
         os.unlink(temporary)
         raise
     return path
+
+
+def text(value, indent=""):
+    """JSON that is compact and still has lines to compare: plain lists, and whatever is short, take one line."""
+    flat = json.dumps(value, ensure_ascii=False)
+    inner = indent + " "
+    if not isinstance(value, (dict, list)) or len(indent + flat) <= 120:
+        return flat
+    if isinstance(value, dict):
+        rows, ends = [f"{json.dumps(k, ensure_ascii=False)}: {text(v, inner)}" for k, v in value.items()], "{}"
+    elif any(isinstance(item, (dict, list)) for item in value):
+        rows, ends = [text(item, inner) for item in value], "[]"
+    else:
+        return flat
+    return ends[0] + "\n" + ",\n".join(inner + row for row in rows) + "\n" + indent + ends[1]
+
+
+def same(a, b):
+    """Whether two records hold the same run: equal in all but when, where and how fast it ran.
+
+    That is in all but `created`, `wall_clock`, `environment`, the results' `timing`, and so the digest.
+    """
+
+    def content(record):
+        kept = {k: v for k, v in record.items() if k not in ("created", "wall_clock", "environment", "digest")}
+        return digest(kept | {"results": {k: v for k, v in kept["results"].items() if k != "timing"}})
+
+    return content(a) == content(b)
 
 
 def load(path):
@@ -171,6 +211,15 @@ def _check(path, record):
             raise ValueError(f"{path}: {name} is a {type(record[name]).__name__}")
     if record["digest"] != digest(record):
         raise ValueError(f"{path}: its content does not match its digest: it was edited after the run")
+
+
+def _largest(record):
+    """Where the bytes of too large a record are, for the error: the largest cells of a sweep, or entries of results."""
+    parts = record["results"]
+    if "cells" in parts:
+        parts = {f"the cell {json.dumps(row['cell'])}": row for row in parts["cells"]}
+    sizes = sorted(((len(text(part).encode()), name) for name, part in parts.items()), reverse=True)
+    return "; ".join(f"{name} has {size:,}" for size, name in sizes[:5]) + f" ({len(sizes)} in all)"
 
 
 def _refuse(constant):

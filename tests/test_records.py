@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -48,6 +49,53 @@ def test_the_layout_may_change_but_no_digit(tmp_path):
     for read in (records.load, records.verify):
         with pytest.raises(ValueError, match=r"run\.json: .* edited"):
             read(path)
+
+
+def test_the_layout_is_compact_and_has_lines_to_compare():
+    rows = [{"cell": {"rate": 0.1, "seed": k}, "results": {"curve": [k / 7] * 20, "notes": []}} for k in range(2)]
+    lines = records.text({"cells": rows, "empty": {}}).splitlines()
+    assert sum(json.dumps([k / 7] * 20) in line for k in range(2) for line in lines) == 2, "a curve takes one line"
+    assert '{"rate": 0.1, "seed": 1}' in "".join(lines), "what is short takes one line"
+    assert max(line.count("[0") for line in lines) == 1 and '"empty": {}' in "".join(lines)
+
+
+@given(values)
+def test_the_layout_changes_nothing(value):
+    assert json.loads(records.text(value)) == value
+
+
+def test_same_looks_at_all_but_when_where_and_how_fast():
+    record = example()
+    results = record["results"]
+    for alike in (
+        {"created": "2001-01-01", "wall_clock": 9.0, "environment": {}, "digest": ""},
+        {"results": results | {"timing": [1.0]}},
+    ):
+        assert records.same(record, record | alike)
+    for other in (
+        {"seeds": [0]},
+        {"kind": "other"},
+        {"data": {}},
+        {"configuration": {"width": 501, "rate": 0.1}},
+        {"results": results | {"curve": [0.1, 1e-300, 4]}},
+    ):
+        assert not records.same(record, record | other)
+
+
+def test_too_large_a_record_is_refused_and_its_largest_cells_named(tmp_path):
+    sizes = [10, 60_000, 20, 30_000]
+    rows = [{"cell": {"k": k}, "results": [0.123456789] * size} for k, size in enumerate(sizes)]
+    with pytest.raises(ValueError, match=r"large\.json: would have 1,1\d\d,\d{3} bytes, at most 1,000,000") as caught:
+        records.save(tmp_path / "large.json", records.new("test", {}, {"cells": rows}))
+    assert re.search(r'the cell \{"k": 1\} has 780,\d{3}; the cell \{"k": 3\} has', str(caught.value))
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="curve has"):
+        records.save(tmp_path / "large.json", records.new("test", {}, {"curve": [0.123456789] * 90_000, "b": 1}))
+
+
+@pytest.mark.parametrize("path", sorted(records.FOLDER.glob("*.json")), ids=lambda path: path.name)
+def test_the_records_of_the_book_are_whole_and_small(path):
+    assert records.load(path)["kind"] and path.stat().st_size <= records.LIMIT
 
 
 @pytest.mark.parametrize("keep", [0, 0.3, 0.999])
