@@ -3,9 +3,11 @@
 A step is everything from a batch to the weight gradients. Ours, the paper's Euler and other libraries start from the
 same weights and get the same batch, in one run; times are ratios to backpropagation's step beside them. The error is
 that of the weight gradients of all layers, against a float64 equilibrium (`reference.py`). It is taken at the
-initialisation and all through an epoch of training with PC.
+initialisation and all through an epoch of training with PC: there also with a warm start from the update before, and
+for the epoch's last batch, which may be smaller.
 """
 
+import functools
 import statistics
 import time
 
@@ -108,18 +110,26 @@ def study(activation, x, y, peers, options, results):
 
 
 def train(net, batches, rate, options):
-    """Rows at evenly spaced updates of one epoch of PC: loss, error, ratio to backpropagation. Stops if it diverges."""
-    marks = {round(i * (len(batches) - 1) / max(options.checkpoints - 1, 1)) for i in range(options.checkpoints)}
-    only, rounds = {"auto": contenders.SOLVERS["auto"]}, min(options.rounds, 7)
+    """Rows at evenly spaced updates of one epoch of PC: loss, error, ratio to backpropagation. Stops if it diverges.
+
+    They are taken on full batches, and on the last one if it is smaller. From the second update on there is a row for
+    a start from the equilibrium of the update before.
+    """
+    full = [update for update, (x, _) in enumerate(batches) if len(x) == len(batches[0][0])]
+    marks = {round(i * (len(full) - 1) / max(options.checkpoints - 1, 1)) for i in range(options.checkpoints)}
+    marks = {full[i] for i in marks} | {len(batches) - 1}
+    solvers, rounds = {"auto": contenders.SOLVERS["auto"]}, min(options.rounds, 7)
     for update, (x, y) in enumerate(batches):
         if update in marks:
             loss = float(network.loss(net, x, y).mean())
-            (row,) = contenders.compare(net, x, y, only, rounds=rounds)
-            yield {"update": update, "loss": loss, **row}
-        for w, g in zip(net.weights, contenders.solve(net, x, y)[0], strict=True):
+            for row in contenders.compare(net, x, y, solvers, rounds=rounds):
+                yield {"update": update, "samples": len(x), "loss": loss, **row}
+        gradients, found = contenders.solve(net, x, y)
+        for w, g in zip(net.weights, gradients, strict=True):
             w.sub_(g, alpha=rate)
+        solvers["auto, warm start"] = functools.partial(contenders.solve, warm=found)
         if not all(bool(torch.isfinite(w).all()) for w in net.weights):
-            yield {"update": update + 1, "loss": None, "failed": "the training diverged"}
+            yield {"update": update + 1, "samples": len(x), "loss": None, "failed": "the training diverged"}
             return
 
 
@@ -144,17 +154,17 @@ def chain(activation, options, depth=10):
 
 
 def summary(rows):
-    """Median and worst over the checkpoints, for each activation and rate."""
-    table = []
-    for key in dict.fromkeys((row["activation"], row["rate"]) for row in rows):
-        own = [row for row in rows if (row["activation"], row["rate"]) == key and row.get("error") is not None]
-        if own:
-            line = {"activation": key[0], "rate": key[1], "checkpoints": len(own)}
-            for name in ("ratio", "error"):
-                values = [row[name] for row in own]
-                line |= {f"{name}_median": statistics.median(values), f"{name}_worst": max(values)}
-            table.append(line)
-            show(line)
+    """Median and worst over the checkpoints, for each activation, rate, method and number of samples."""
+    table, fields = [], ("activation", "rate", "method", "samples")
+    rows = [row for row in rows if row.get("error") is not None]
+    for key in dict.fromkeys(tuple(row[field] for field in fields) for row in rows):
+        own = [row for row in rows if tuple(row[field] for field in fields) == key]
+        line = dict(zip(fields, key, strict=True)) | {"checkpoints": len(own)}
+        for name in ("ratio", "error"):
+            values = [row[name] for row in own]
+            line |= {f"{name}_median": statistics.median(values), f"{name}_worst": max(values)}
+        table.append(line)
+        show(line)
     return table
 
 

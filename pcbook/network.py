@@ -138,6 +138,15 @@ class PCN:
         return PCN(weights, self.activation, biases, precisions)
 
 
+def top(net, first):
+    """The network above `first` hidden layers. Its parts are the network's own, and not checked again."""
+    result = object.__new__(PCN)
+    parts = {name: getattr(net, name) and getattr(net, name)[first:] for name in ("weights", "biases", "precisions")}
+    for name, value in {**parts, "activation": net.activation}.items():
+        object.__setattr__(result, name, value)
+    return result
+
+
 def init_weights(sizes, generator, scheme="default", interval=(-1.0, 1.0), dtype=torch.float32):
     """Weights for layers of `sizes` [n_0, …, n_L]: a list of L matrices (n_l, n_{l−1}) on the generator's device.
 
@@ -299,11 +308,11 @@ def outer_products(net, deltas, below):
     return Gradients(weights, net.biases and [d.sum(0) for d in deltas])
 
 
-def quadratic(net, errors):
-    """½ Σ_l e_lᵀ Π_l e_l, (B,), in float64: float32 sums are too coarse to compare two energies by."""
+def quadratic(net, errors, dtype=torch.float64):
+    """½ Σ_l e_lᵀ Π_l e_l, (B,), in float64: float32 sums are too coarse to compare two similar energies by."""
     total = 0.0
     for l, e in enumerate(errors):
-        e = e.double()
+        e = e.to(dtype)
         total = total + (e * weigh_layer(net, l, e)).sum(1)
     return 0.5 * total
 

@@ -15,6 +15,8 @@ from pcbook.verdicts import measured
 
 ACTIVATIONS = ("linear", "tanh", "relu")
 FEW, TEN, ORDERS = 5, 10, 100  # BP steps: "a few", one order of magnitude, "orders of magnitude"
+ASKED = {"linear": 0.8, "tanh": 2.5, "relu": 8.0}  # what this book set out to reach, in BP steps …
+LEFT = {"linear": 1e-3, "tanh": 1e-3, "relu": 1e-2}  # … and in the weight gradients' relative error
 ENOUGH = 0.01  # the weight gradients' relative error that counts as sufficient inference
 STEPS = 1000  # the paper's T
 PAPER = [784, *[500] * 10, 10]  # its network
@@ -25,20 +27,28 @@ def judge_affordable(seed):
     results, rows = (recorded(name)["results"] for name in ("inference-cost", "inference-scaling"))
     rows = rows["rows"]
     price, counted = _training(results), {a: _counted(a, seed) for a in ACTIVATIONS}
-    error = max(row["error"] for row in results["training"] if row.get("error") is not None)
+    error = {
+        a: _largest(row.get("error") for row in results["training"] if row["activation"] == a) for a in ACTIVATIONS
+    }
     smooth = [row for row in rows if row["activation"] != "relu" and row.get("ratio")]
     worst = {axis: max(row["ratio"] for row in smooth if row["axis"] == axis) for axis in _axes(rows)}
     listed = "; ".join(
-        f"{a} {_spread(price[a])} BP steps, {counted[a]:.2g} in multiplications at initialisation" for a in ACTIVATIONS
+        f"{a} {_spread(price[a])} BP steps, error at most {error[a]:.1g}, {counted[a]:.2g} in multiplications at "
+        "initialisation"
+        for a in ACTIVATIONS
     )
     sizes = ", ".join(f"{value:.2g} ({axis})" for axis, value in worst.items())
     return measured(
-        f"Recorded medians and ranges over an epoch of training: {listed}. The largest error left in the weight "
-        f"gradients is {error:.1g}. Dearest linear or tanh network as one size varies: {sizes}.",
+        f"Recorded medians and ranges over an epoch of training: {listed}. Dearest linear or tanh "
+        f"network as one size varies: {sizes}.",
         **{f"{a}: at most {FEW} BP steps as a rule (recorded)": statistics.median(price[a]) <= FEW for a in price},
         **{"linear: fewer multiplications than BP": counted["linear"] < 1},
         **{f"tanh: at most {FEW} BP steps of multiplications": counted["tanh"] <= FEW},
-        **{"weight gradients within 1 %": error <= ENOUGH},
+        **{
+            f"{a}: at most {ASKED[a]:g} BP steps at every checkpoint (recorded)": max(price[a]) <= ASKED[a]
+            for a in price
+        },
+        **{f"{a}: weight gradients within {LEFT[a]:g} (recorded)": error[a] <= LEFT[a] for a in error},
         **{f"linear and tanh at any {axis} (recorded)": value <= FEW for axis, value in worst.items()},
     )
 
@@ -90,9 +100,14 @@ def judge_sufficient(seed, depth=10, deep=30, width=50, size=8):
 
 
 def _training(results):
-    """{activation: prices over the checkpoints of training}, in BP steps."""
-    rows = [row for row in results["training"] if row.get("ratio") is not None]
+    """{activation: prices over the checkpoints of training}, in BP steps, full batches without a warm start."""
+    rows = [row for row in results["training"] if row.get("ratio") is not None and row["method"] == "auto"]
+    rows = [row for row in rows if row["samples"] == max(other["samples"] for other in rows)]
     return {a: [row["ratio"] for row in rows if row["activation"] == a] for a in ACTIVATIONS}
+
+
+def _largest(values):
+    return max(v for v in values if v is not None)
 
 
 def _is_euler(row):

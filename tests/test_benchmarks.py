@@ -107,9 +107,24 @@ def test_the_comparison_writes_a_whole_record(tmp_path):
         if row["library"] == "pcbook":
             assert row["error"] < (0.1 if row["activation"] == "relu" else 1e-2), row
             assert row["reference_residual"] <= 1e-8 and row["ratio"] > 0
-    assert [row["update"] for row in results["training"]] == [0, 1, 2] * 2
+    training = [(row["update"], row["method"], row["samples"]) for row in results["training"]]
+    warm = [(update, method, 64) for update in (1, 2) for method in ("auto", "auto, warm start")]
+    assert training == [(0, "auto", 64), *warm] * 2
     assert {row["method"] for row in results["memory"]} == {"backpropagation", "autograd", "auto", "Euler"}
     assert all(row["error_worst"] >= row["error_median"] for row in results["summary"])
+
+
+def test_training_is_examined_on_full_batches_and_on_the_ragged_one():
+    net, x, y = problem("tanh")
+    batches = [(x, y)] * 5 + [(x[:2], y[:2])]
+    options = inference.arguments(["--checkpoints", "3", "--rounds", "1"])
+    rows = [row for row in inference.train(net, batches, 0.1, options) if row["method"] == "auto"]
+    assert [(row["update"], row["samples"]) for row in rows] == [(0, 5), (2, 5), (4, 5), (5, 2)]
+    sizes = [
+        (line["method"], line["samples"], line["checkpoints"])
+        for line in inference.summary([{"activation": "tanh", "rate": 0.1, **row} for row in rows])
+    ]
+    assert sizes == [("auto", 5, 3), ("auto", 2, 1)]
 
 
 def test_the_scaling_study_has_every_size():

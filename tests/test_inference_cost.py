@@ -77,3 +77,13 @@ def test_training_lowers_the_loss():
     net = cost.digits_net("tanh", 0, depth=2, width=30)
     before = float(network.loss(net, x, y).mean())
     assert float(network.loss(cost.train(net, 20, 0.3), x, y).mean()) < before
+
+
+def test_most_iterations_at_kinks_spare_the_lower_layers():
+    x, y = cost.batch(64)
+    net = cost.digits_net("relu", 0, depth=8, width=60)
+    found = inference.solve(net, x, y, "kink")
+    tight = inference.solve(net, x, y, "kink", rtol=1e-6)
+    assert cost.weight_error(found.weight_gradients(), tight.weight_gradients()) < 1e-2
+    step = functools.partial(cost.pc_step, method="kink")
+    assert found.iterations >= 5 and cost.passes(step, net, x, y) < 0.75 * found.iterations

@@ -3,7 +3,7 @@
 import torch
 
 from pcbook import checks, network
-from pcbook.inference import euler, exact, fixed_point, kinked
+from pcbook.inference import euler, exact, fixed_point, kink, kinked
 from pcbook.inference import newton as newton_method
 from pcbook.inference.equilibrium import Equilibrium
 from pcbook.inference.response import mean_field
@@ -89,15 +89,18 @@ def _run(method, net, x, y, start, answer, tolerance, limit):
     if method in ("newton", "descent"):
         return newton_method.solve(net, x, y, tolerance, limit, full=method == "descent")
     if method == "lagrangian":
-        return kinked.solve(net, x, y, tolerance, limit)
-    return fixed_point.solve(net, x, y, start, answer, tolerance, limit)
+        return kinked.solve(net, x, y, tolerance, limit, patient=start is not None)
+    rest = kink if network.ACTIVATIONS[net.activation].kinked else fixed_point
+    return rest.solve(net, x, y, start, answer, tolerance, limit)
 
 
 def _rescue(net, x, y, start, tolerance, state, iterations, done, methods):
     """Solve again the samples that are not done, or ended above the energy that they started from."""
-    bound = network.quadratic(net, [*map(torch.zeros_like, start.inputs[1:]), y - start.output])
-    bound = bound * (1 + 64 * torch.finfo(x.dtype).eps) + torch.finfo(x.dtype).tiny
-    energy = network.quadratic(net, [*state.errors, y - state.output])
+    eps, first = torch.finfo(x.dtype).eps, (y - start.output).double()
+    bound = 0.5 * (first * network.weigh_layer(net, -1, first)).sum(1) * (1 + 64 * eps) + torch.finfo(x.dtype).tiny
+    energy = network.quadratic(net, [*state.errors, y - state.output], x.dtype).double()
+    if not bool((energy <= 0.99 * bound).all()):  # close: float64 decides
+        energy = network.quadratic(net, [*state.errors, y - state.output])
     careful = "lagrangian" if network.ACTIVATIONS[net.activation].kinked else "descent"
     if iterations > PROMPT and careful == "descent":  # it was not easy, so its own estimates may be wrong
         done = newton_method.relative_step(net, x, y, state) <= tolerance

@@ -63,10 +63,10 @@ class Equilibrium:
         """∂F/∂W_l and ∂F/∂b_l averaged over the batch (Eq. 3), from the state's deltas."""
         if self.local is not None:
             return self.local()
-        scale = -1.0 / len(self.y)
-        deltas = [d * scale for d in self.state.deltas]
-        weights = [d.t() @ z for d, z in zip(deltas, self.state.inputs, strict=True)]
-        return network.Gradients(weights, self.net.biases and [d.sum(0) for d in deltas])
+        scale, nothing, deltas = -1.0 / len(self.y), self.y.new_empty(1), self.state.deltas
+        pairs = zip(deltas, self.state.inputs, strict=True)
+        weights = [torch.addmm(nothing, d.t(), z, beta=0, alpha=scale) for d, z in pairs]
+        return network.Gradients(weights, self.net.biases and [scale * d.sum(0) for d in deltas])
 
     def weight_gradients(self):
         """The weights' part of `gradients`: a list of L matrices like the weights."""

@@ -1,27 +1,38 @@
 """The paper's inference: Euler steps on the activities, all layers at once (Eq. 2 and Appendix A.4). Torch."""
 
+import itertools
+
 from pcbook import network
 from pcbook.inference.state import State
 
 
-def solve(net, x, y, steps, step_size=0.1, halvings=2):
-    """z_l ← z_l − η ∂F/∂z_l, `steps` times from the feedforward pass.
+def solve(net, x, y, steps):
+    """The `State` after `steps` of `walk`."""
+    return state_at(net, x, y, after(walk(net, x, y), steps))
+
+
+def walk(net, x, y, step_size=0.1, halvings=2):
+    """The activities of z_l ← z_l − η ∂F/∂z_l, step by step and without an end, from the feedforward pass on.
 
     η starts at `step_size` and is halved, `halvings` times at most, whenever the batch's energy does not fall.
     Energies are summed in float64: float32 round-off would spend the halvings at once.
     """
     z = network.forward(net, x)[:-1]
     last = float("inf")
-    for _ in range(steps):
+    while True:
+        yield z
         errors, slopes, _ = network.local(net, z, x, y)
         energy = float(network.quadratic(net, errors).sum())
         if energy >= last and halvings:
             step_size, halvings = step_size / 2, halvings - 1
         last = energy
-        z = [
-            a - step_size * g for a, g in zip(z, network.descent(net, network.weigh(net, errors), slopes), strict=True)
-        ]
-    return state_at(net, x, y, z)
+        gradient = network.descent(net, network.weigh(net, errors), slopes)
+        z = [a - step_size * g for a, g in zip(z, gradient, strict=True)]
+
+
+def after(walked, steps):
+    """What a walk comes to in `steps` more steps; none of them where it starts."""
+    return next(itertools.islice(walked, steps, None))
 
 
 def state_at(net, x, y, activities):

@@ -1,4 +1,4 @@
-"""Nonlinear networks: a fixed point in the output error λ, n_L numbers a sample. Torch.
+"""Smooth networks: a fixed point in the output error λ, n_L numbers a sample, and its parts. Torch.
 
 At an equilibrium every error follows from λ = Π_L (y − u_L), one layer after the other: μ_l = W_{l+1}ᵀ δ_{l+1} with
 δ_L = λ, δ_l = φ′(u_l) ⊙ μ_l and e_l = Π_l⁻¹ μ_l. One iteration takes one pass down (errors from λ) and one pass up
@@ -7,10 +7,10 @@ At an equilibrium every error follows from λ = Π_L (y − u_L), one layer afte
 - λ is updated by solving with S, the network's mean-field response, not by repetition.
 - The δ_l move when the u_l move. What the next pass down will make of that, and what it will do to the output, is
   predicted from the response and taken into account at once: the lag, (drift) Uᵀ.
-- A surrogate of the network, a few rows wide, predicts λ and the u_l for the first pass (`_predict`).
+- A surrogate of the network, a few rows wide, predicts λ and the u_l for the first pass (`predict`).
 
-From the second iteration on a Broyden update for each sample of a smooth network learns what the mean field leaves
-out. Samples that are done leave the batch. The iteration is not monotone: the caller checks energies and residuals.
+From the second iteration on a Broyden update for each sample learns what the mean field leaves out. Samples that are
+done leave the batch. The iteration is not monotone: the caller checks energies and residuals.
 Hidden units stand side by side, layer after layer, so that all but the two passes is a few operations on (B, N).
 """
 
@@ -20,10 +20,13 @@ import torch
 
 from pcbook import network
 from pcbook.inference.response import gather, spread
-from pcbook.inference.rules import Multipliers, Slopes, down
+from pcbook.inference.rules import Slopes, down
 from pcbook.inference.state import State, merge, noise
 
 Pass = namedtuple("Pass", "inputs u h output")  # z_0 … z_{L−1}; u and φ(u) of the hidden units, (B, N); u_L
+# The last pass upwards, its errors (B, N), the δ that the next pass down would start with, how far they are from this
+# pass's, what λ has yet to explain, (B, n_L), and the rule's memory.
+Look = namedtuple("Look", "above errors settled drift residual memory")
 
 
 def solve(net, x, y, start, response, rtol, max_iterations):
@@ -33,94 +36,100 @@ def solve(net, x, y, start, response, rtol, max_iterations):
 
     `start` is the feedforward `Pass`, `response` the network's `Response`.
     """
-    kinked = network.ACTIVATIONS[net.activation].kinked
-    rule = Multipliers(net, len(x)) if kinked else Slopes(net)
-    solver = Broyden(response.inverse)
-    lam, memory = _predict(net, rule, y - start.output, start, response)
-    floor = noise(net, y, start.output)
-    estimates = x.new_zeros(len(x))
+    rule, solver = Slopes(net), Broyden(response.inverse)
+    lam, memory = predict(net, rule, y - start.output, start, response)
+    floor, estimates, lowest = noise(net, y, start.output), x.new_zeros(len(x)), start.u[:, : net.sizes[1]]
     live, pieces, previous, step = torch.arange(len(x), device=x.device), [], None, None
     for iteration in range(1, max_iterations + 1):
-        mu, deltas = down(net, rule, lam, memory)
-        errors = network.unweigh_hidden(net, mu)
-        above = up(net, x, errors, heights=rule.smooth)
-        memory = rule.remember(above.u, above.h, deltas)
-        settled = rule.delta(mu, memory)
-        drift = settled - deltas
-        residual = y - above.output - network.unweigh_output(net, lam) - gather(drift, response.lift)
-        if previous is not None and rule.smooth:
-            solver.learn(step, previous - residual)
-        previous, step = residual, solver(residual)
-        estimate = _estimate(lam, settled, step, drift, rule.stretch(), floor)
+        here = look(net, rule, response, x, y, lam, memory, lowest)
+        if previous is not None:
+            solver.learn(step, previous - here.residual)
+        previous, step, memory = here.residual, solver(here.residual), here.memory
+        size, change = (square(lam) + square(here.settled), square(step) + square(here.drift))
+        estimate = relative(change, size, floor)
         estimates[live] = estimate
         enough = estimates.square().mean().sqrt() <= rule.safety * rtol and estimates.max() <= rtol
-        state = _state(net, above, errors, settled, lam)
+        state = state_of(net, here, lam)
         if iteration == max_iterations or enough:
             break
-        rule.observe(estimate)
         lam = lam + step
         done = estimate <= 0.5 * rule.safety * rtol
         if int(done.sum()) * 2 > len(done):
             pieces.append((live[done], state.select(done)))
             keep = ~done
-            live, x, y, lam, previous, step, floor = (v[keep] for v in (live, x, y, lam, previous, step, floor))
-            memory = _select(memory, keep)
-            rule.select(keep)
+            live, x, y, lam, previous, step = (v[keep] for v in (live, x, y, lam, previous, step))
+            floor, lowest, memory = floor[keep], lowest[keep], None if memory is None else memory[keep]
             solver.select(keep)
     return merge([*pieces, (live, state)]), iteration, estimates <= rtol
 
 
-def up(net, x, errors=None, heights=True):
+def look(net, rule, response, x, y, lam, memory, lowest):
+    """One iteration: a pass down from λ, a pass up, and what they leave to explain. `lowest` is u_1."""
+    mu, deltas = down(net, rule, lam, memory)
+    errors = network.unweigh_hidden(net, mu)
+    above = up(net, x, errors, heights=rule.smooth, lowest=lowest)
+    memory = rule.remember(above.u, above.h, deltas)
+    settled = rule.delta(mu, memory)
+    drift = settled - deltas
+    residual = y - above.output - network.unweigh_output(net, lam) - gather(drift, response.lift)
+    return Look(above, errors, settled, drift, residual, memory)
+
+
+def up(net, x, errors=None, heights=True, lowest=None):
     """One `Pass` upwards with z = φ(u) + e and the errors of all hidden units (B, N), zero unless given.
 
-    φ(u) of all units is None unless asked for.
+    φ(u) of all units is None unless asked for. `lowest` is u_1, which spares a product: x does not move.
     """
     function, widths = network.ACTIVATIONS[net.activation].function, net.sizes[1:-1]
     u = x.new_empty(len(x), sum(widths))
     z, inputs = torch.empty_like(u), [x]
     parts = [None] * len(widths) if errors is None else errors.split(widths, dim=1)
     for l, (below, above, e) in enumerate(zip(u.split(widths, dim=1), z.split(widths, dim=1), parts, strict=True)):
-        network.preactivation(net, l, inputs[-1], out=below)
+        if l or lowest is None:
+            network.preactivation(net, l, inputs[-1], out=below)
+        else:
+            below.copy_(lowest)
         inputs.append(above.copy_(function(below)) if e is None else torch.add(function(below), e, out=above))
     h = z if errors is None else z - errors if heights else None
     return Pass(inputs, u, h, network.preactivation(net, -1, inputs[-1]))
 
 
-def _state(net, above, errors, deltas, lam):
+def state_of(net, here, lam):
+    """The `State` of a `Look` and the λ that it was taken at."""
     widths = net.sizes[1:-1]
-    return State(above.inputs, list(errors.split(widths, dim=1)), above.output, [*deltas.split(widths, dim=1), lam])
+    return State(
+        here.above.inputs,
+        list(here.errors.split(widths, dim=1)),
+        here.above.output,
+        [*here.settled.split(widths, dim=1), lam],
+    )
 
 
-def _predict(net, rule, residual, start, response):
-    """λ and the memory near the equilibrium, from the response alone: no product wider than n_L rows."""
-    lam = spread(residual, response.inverse)
-    mu, shift = spread(lam, response.adjoint), spread(lam, response.lift)
+def predict(net, rule, residual, start, response):
+    """λ and the memory near the equilibrium, from the response alone: no product wider than n_L rows.
+
+    The response moves u by λU and the δ by φ′ ⊙ λJ. What φ and the rule make of that instead bends the output.
+    """
     function, slope, *_ = network.ACTIVATIONS[net.activation]
-    deltas = mu if rule.smooth else network.times(mu, slope(start.u, start.h))
-    u = start.u + shift
+    lam = spread(residual, response.inverse)
+    mu, u = spread(lam, response.adjoint), torch.addmm(start.u, lam, response.lift)
     h = function(u)
-    memory = rule.remember(u, h, deltas)
-    mean = h.new_ones(()) if response.slopes is None else response.slopes
-    # In place: at these sizes fresh memory costs more than arithmetic.
-    bend = gather(torch.sub(h, start.h).addcmul_(shift, mean, value=-1), response.adjoint)
-    bend = bend + gather(rule.delta(mu, memory).addcmul_(mu, mean, value=-1), response.lift)
-    return lam - spread(bend, response.inverse), memory
+    memory = rule.remember(u, h, mu if rule.smooth else network.times(mu, slope(start.u, start.h)))
+    bend = (
+        gather(h, response.adjoint) - gather(start.h, response.adjoint) + gather(rule.delta(mu, memory), response.lift)
+    )
+    adjoint = network.times(response.adjoint, response.slopes)
+    linear = response.lift @ adjoint.t()
+    return lam - spread(bend - lam @ (linear + linear.t()), response.inverse), memory
 
 
-def _estimate(lam, deltas, step, drift, stretch, floor):
-    """How far λ and the δ are from where they are going, relative to their size in the sample or the batch, (B,)."""
-    size = _square(lam) + _square(deltas)
-    change = _square(step) + _square(drift) * stretch**2
+def relative(change, size, floor):
+    """How far a sample is from where it is going, relative to its size or the batch's, from their squares (B,)."""
     return (change / torch.maximum(size, size.mean()).maximum(floor.square())).sqrt()
 
 
-def _select(memory, keep):
-    if isinstance(memory, tuple):
-        return tuple(m[keep] for m in memory)
-    return None if memory is None else memory[keep]
-
-
-def _square(v):
+def square(v):
+    """‖v‖² of each row."""
     return torch.linalg.vector_norm(v, dim=1).square()
 
 

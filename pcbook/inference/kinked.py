@@ -9,7 +9,8 @@ That is an augmented Lagrangian's way to say so, and a way to solve it. Write c 
 φ becomes the smooth φ_c(u) = ∫₀ᵘ clip(c + v/h, a, 1) dv, and its energy has a minimum that Newton steps find. Then
 c ← s, h shrinks, and so on. Where c = s, φ_c(u) = φ(u) whatever h is: the kinks are exact at the end.
 
-An energy with kinks has many minima. The paper's own steps choose one: some of them come first.
+An energy with kinks has many minima. The paper's own steps choose one: some of them come first. Whether all of them
+would have chosen another one, is seen from which units are on; if so, they are taken, and the lower end counts.
 """
 
 from collections import namedtuple
@@ -22,28 +23,67 @@ from pcbook.inference.newton import relative_step
 from pcbook.inference.state import State, merge
 
 EULER = 500  # steps that choose the minimum
-WIDEST, NARROWEST, SHRINK = 0.01, 1e-5, 0.2  # h, relative to how far u can move: first, last, from one to the next
+LATER = (1000, 2000, 4000)  # steps after which they are asked again, the last time for where they lead
+# h, relative to how far u can move: first, first where a minimum is near, last, and from one to the next.
+WIDEST, NARROW, NARROWEST, SHRINK = 0.01, 4e-4, 1e-5, 0.2
 ENTRIES = 2_000_000  # the most numbers that the Hessian blocks of one sample, or of samples solved together, may hold
 
 
-def solve(net, x, y, rtol, max_iterations, start=None):
-    """(State, iterations, done) of a network with hidden layers, from the activities `start` [(B, n_l)] if given.
+def solve(net, x, y, rtol, max_iterations, patient=False):
+    """(State, iterations, done) of a network with hidden layers.
 
     `done` (B,) says where `relative_step` is at most rtol. All of it is float64 inside. An iteration is one Newton
-    step, Σ n_l³ operations a sample, after `EULER` sweeps unless there is a start; samples that start with more energy
-    than the feedforward pass start from that. Networks with Σ n_l² > `ENTRIES` are not tried: nothing is done.
+    step, Σ n_l³ operations a sample, after `EULER` sweeps; samples that these leave with more energy than the
+    feedforward pass start from that. `patient` asks for an end that is no higher than that of `LATER[-1]` Euler steps.
+    Networks with Σ n_l² > `ENTRIES` are not tried: nothing is done.
     """
     own, net, x, y = net.dtype, net.to(torch.float64), x.double(), y.double()
     size = sum(n * n for n in net.sizes[1:-1])
     together, limit = max(1, ENTRIES // size), max_iterations if size <= ENTRIES else 0
     rows = torch.arange(len(x), device=x.device).split(together)
-    parts = [_solve(net, x[r], y[r], rtol, limit, start and [z[r].double() for z in start]) for r in rows]
+    parts = [_follow(net, x[r], y[r], rtol, limit, patient) for r in rows]
     states, iterations, done = zip(*parts, strict=True)
     return _cast(merge(list(zip(rows, states, strict=True))), own), max(iterations), torch.cat(done)
 
 
-def _solve(net, x, y, rtol, max_iterations, start):
-    flow = _Flow(net, x, y, _start(net, x, y, start, EULER if max_iterations else 0))
+def _follow(net, x, y, rtol, limit, patient):
+    """`_solve` from where Euler steps lead to, and again where many more of them would lead to less energy."""
+    walked = euler.walk(net, x, y)
+    z = euler.after(walked, EULER if limit else 0)
+    state, iterations, done = _solve(net, x, y, _lower(net, x, y, z), rtol, limit, WIDEST)
+    if not (patient and limit):
+        return state, iterations, done
+    taken = EULER
+    for steps in LATER:
+        if bool(_agree(net, x, z, state).all()):
+            return state, iterations, done
+        z, taken = euler.after(walked, steps - taken - 1), steps
+    rows = (_energy(net, z, x, y) < _energy(net, state.inputs[1:], x, y)).nonzero().squeeze(1)
+    if len(rows):
+        again, more, finished = _solve(net, x[rows], y[rows], [v[rows] for v in z], rtol, limit, NARROW)
+        lower = (
+            network.quadratic(net, [*again.errors, y[rows] - again.output]) < _energy(net, state.inputs[1:], x, y)[rows]
+        )
+        better = lower & (finished | ~done[rows])
+        state, iterations = state.replace(rows[better], again.select(better)), iterations + more
+        done = done.index_put((rows[better],), finished[better])
+    return state, iterations, done
+
+
+def _agree(net, x, z, state):
+    """Whether the same units are on at activities z as in a state, (B,), those at their kinks not counted."""
+    same = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    here, there = (network.slopes(net, v)[0] for v in ([x, *z], state.inputs))
+    mu = network.weigh(net, [*state.errors, state.output])[:-1]
+    for a, b, delta, error in zip(here, there, state.deltas[:-1], mu, strict=True):
+        off = network.LEAK * error if net.activation == "leaky_relu" else torch.zeros_like(error)
+        resting = (delta - torch.where(b > 0, error, off)).abs() > 1e-9 * error.abs()
+        same &= (resting | ((a > 0) == (b > 0))).all(1)
+    return same
+
+
+def _solve(net, x, y, z, rtol, max_iterations, widest):
+    flow = _Flow(net, x, y, z, widest)
     live, pieces, iteration = torch.arange(len(x), device=x.device), [], 0
     finished = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     while True:
@@ -69,12 +109,11 @@ def _cast(state, dtype):
     return State(inputs, errors, output, deltas)
 
 
-def _start(net, x, y, start, steps):
-    """`start`, or where Euler steps lead to; the feedforward pass in samples where that has less energy."""
+def _lower(net, x, y, z):
+    """Activities z; the feedforward pass in samples where that has less energy."""
     forward = network.sweep(net, x).inputs[1:]
-    start = start or (euler.solve(net, x, y, steps).inputs[1:] if steps else forward)
-    lower = _energy(net, start, x, y) <= _energy(net, forward, x, y)
-    return [torch.where(lower[:, None], z, f) for z, f in zip(start, forward, strict=True)]
+    lower = _energy(net, z, x, y) <= _energy(net, forward, x, y)
+    return [torch.where(lower[:, None], v, f) for v, f in zip(z, forward, strict=True)]
 
 
 def _energy(net, z, x, y):
@@ -95,7 +134,7 @@ class _Flow:
     turn into Newton's. H leaves out the negative curvature of kinks with μ > 0, so it is positive definite.
     """
 
-    def __init__(self, net, x, y, z):
+    def __init__(self, net, x, y, z, widest):
         self.net, self.x, self.y, self.z = net, x, y, z
         self.leak = network.LEAK if net.activation == "leaky_relu" else 0.0
         self.precision = network.weigh(net, [torch.ones_like(w[:, 0]) for w in net.weights])
@@ -105,7 +144,7 @@ class _Flow:
         first = torch.ones_like(z[0][0])  # whose u never move
         self.norms = [first, *(n.clamp_min(1e-100) for n in norms[:-1])]
         self.reach = _reach(_energy(net, z, x, y)[:, None])
-        self.h, self.time = torch.full_like(self.reach, WIDEST), torch.ones_like(self.reach)
+        self.h, self.time = torch.full_like(self.reach, widest), torch.ones_like(self.reach)
         self.here = self.look(z)
 
     def look(self, z):

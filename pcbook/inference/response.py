@@ -44,6 +44,11 @@ class Response:
             moved = network.times(lift[-1], d) + e
         return torch.cat(lift, dim=-1)
 
+    def top(self, net, start):
+        """The response of `net`, the layers above the first `start` units, to drift there; to λ that of all layers."""
+        slopes = None if self.slopes is None else self.slopes[..., start:]
+        return Response(slopes, self.adjoint[..., start:], self.scale, net)
+
 
 def mean_field(net, slopes):
     """The `Response` at the batch's mean slopes φ′(u), (B, N) or None for 1."""

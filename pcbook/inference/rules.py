@@ -3,11 +3,13 @@
 A rule has a memory of the last pass upwards, for all hidden units side by side, (B, N), or for one layer, (B, n_l).
 """
 
-import math
+import copy
 
 import torch
 
 from pcbook import network
+
+FIXED = 1e30  # a gain that no multiplier withstands
 
 
 class Slopes:
@@ -27,16 +29,6 @@ class Slopes:
         """The memory after a pass upwards: φ′(u) from u and h = φ(u)."""
         return self.slope(u, h)
 
-    def observe(self, estimate):
-        """Nothing to adapt."""
-
-    def stretch(self):
-        """The memory moves as far as the activities do."""
-        return 1.0
-
-    def select(self, keep):
-        """Nothing to drop."""
-
 
 class Multipliers:
     """δ at the kinks of ReLU and leaky ReLU, where φ′(0) is any number between the leak a and 1.
@@ -55,22 +47,21 @@ class Multipliers:
         self.gains = _gains(net)
         self.theta = self.gains.new_full((batch, 1), self.THETA)
         self.last = self.before = None
-        self.safety = min(0.45, max(0.1, math.sqrt(batch) / 16))  # the errors of many samples average out
 
     def delta(self, mu, memory, out=None):
         """δ from μ and the memory."""
         held, u = memory
         # Branch-free: for μ < 0 the first term is the clip and the second 0, for μ ≥ 0 the first is aμ.
-        clipped = held.maximum(mu)
+        clipped = torch.maximum(held, mu, out=out)
         clipped = clipped.minimum(self.leak * mu) if self.leak else clipped.clamp_max_(0)
         above = torch.ops.aten.threshold_backward(mu.clamp_min(0), u, 0)
-        return torch.add(clipped, above, alpha=1 - self.leak, out=out)
+        return torch.add(clipped, above, alpha=1 - self.leak, out=clipped if out is None else out)
 
     def remember(self, u, h, deltas):
         """The memory after a pass upwards."""
-        held = torch.addcmul(deltas, u * self.gains, self.theta, value=-1)
-        if self.before is not None:
-            held.add_(deltas - self.before, alpha=self.MOMENTUM)
+        # In place where it can be: at these sizes fresh memory costs more than arithmetic.
+        held = deltas.clone() if self.before is None else torch.lerp(self.before, deltas, 1 + self.MOMENTUM)
+        held.addcmul_(u * self.gains, self.theta, value=-1)
         self.before = deltas
         return held, u
 
@@ -87,7 +78,16 @@ class Multipliers:
 
     def select(self, keep):
         """Drop the samples that are done."""
-        self.theta, self.last, self.before = self.theta[keep], self.last[keep], self.before[keep]
+        parts = self.theta, self.last, self.before
+        self.theta, self.last, self.before = (None if v is None else v[keep] for v in parts)
+
+    def top(self, net, start):
+        """The same for `net`, the layers above the first `start` units: the u of its first layer do not move either."""
+        result = copy.copy(self)
+        result.gains = self.gains[start:].clone()
+        result.gains[: net.sizes[1]] = FIXED
+        result.before, result.last, self.before, self.last = self.before[:, start:], None, None, None
+        return result
 
 
 class Held:
@@ -127,9 +127,9 @@ def down(net, rule, lam, memory):
 def _gains(net):
     """1 / ‖w‖² (with Π_{l−1}⁻¹ as the metric) of each hidden unit, (N,).
 
-    The first layer's u is fixed, and its slopes with it: a gain that no multiplier withstands.
+    The first layer's u is fixed, and its slopes with it.
     """
     variances = network.unweigh(net, [torch.ones_like(w[0]) for w in net.weights[1:]])
     rates = [w.square() @ v for w, v in zip(net.weights[1:-1], variances[:-1], strict=True)]
-    first = torch.full_like(net.weights[0][:, 0], 1e30)
+    first = torch.full_like(net.weights[0][:, 0], FIXED)
     return torch.cat([first, *(1 / r.clamp_min(torch.finfo(r.dtype).tiny) for r in rates)])

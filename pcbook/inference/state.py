@@ -28,6 +28,13 @@ class State:
         inputs, errors, (output,), deltas = lists
         return State(inputs, errors, output, deltas)
 
+    def put(self, rows, other):
+        """The same, its tensors changed in place, with some samples from another state; x stays."""
+        own, new = ([*s.inputs[1:], *s.errors, s.output, *s.deltas] for s in (self, other))
+        for a, b in zip(own, new, strict=True):
+            a[rows] = b
+        return self
+
     def replace(self, rows, other):
         """The same with some samples from another state."""
         keep = torch.ones(len(self.output), dtype=torch.bool, device=rows.device)
