@@ -17,10 +17,11 @@ from pcbook import checks
 
 ALGORITHMS = ("BP", "PC", "Euler")
 ACTIVATIONS = ("linear", "tanh", "relu")
-DIVERGED = 1e6  # a loss beyond this counts as infinite
+DIVERGED = 1e3  # a loss beyond this counts as infinite: the first ones are about 1
 SPAN = 25  # updates between two looks at the losses
-TOLERANCE = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-3}  # of tanh equilibria: see `_look`
-EASY, HARD = 6, 200  # Gauss–Newton steps that all runs share, and guarded ones for those that need more
+EXACT, ENOUGH = 1e-10, 1e-6  # ‖∂F/∂z‖ / √(2F) at tanh equilibria: of `gradient`, and in training
+EASY, HARD = 6, 200  # Newton steps that all runs share, and guarded ones for those that need more
+NODES = 8  # samples that stand in for a batch in tanh chains
 
 
 def loss(weights, x, y, activation="linear"):
@@ -30,7 +31,7 @@ def loss(weights, x, y, activation="linear"):
     array([5.])
     """
     w, x, y = _checked(weights, x, y, activation)
-    return 0.5 * ((y - _up(w, x, activation)[2]) ** 2).mean(axis=0)
+    return _half_square(y - _up(w, x, activation)[2], 1 / len(x))
 
 
 def gradient(algorithm, weights, x, y, activation="linear", steps=500):
@@ -42,26 +43,52 @@ def gradient(algorithm, weights, x, y, activation="linear", steps=500):
     """
     checks.choice("algorithm", algorithm, ALGORITHMS)
     w, x, y = _checked(weights, x, y, activation)
-    return _step(algorithm, w, x, y, activation, checks.count("steps", steps))[1].T
+    return _step(algorithm, w, x, y, 1 / len(x), activation, EXACT, checks.count("steps", steps))[1].T
 
 
 def stand_ins(x, activation="linear"):
-    """A small batch (…, n) that does what the batch x (…, B) does, for targets y = m x.
+    """Few samples and their weights, both (…, n), that do what the batch x (…, B) does, for targets y = m x.
 
     Linear and ReLU chains are positively homogeneous, f(ax) = a f(x) for a > 0, and so are their activities at the
     equilibrium and after Euler steps. Loss, energy and gradients of a sample grow like x². So only mean(x²) matters:
-    one sample has it all for linear chains; ReLU needs one for each sign of x. tanh needs the batch itself.
+    one sample has it all for linear chains; ReLU needs one for each sign of x. For tanh all these are smooth functions
+    of x. The batch gives way to its Gauss rule: `NODES` points with the same first 2 · `NODES` moments, as good as the
+    batch for smooth functions, and exact for polynomials of lower degree.
 
-    >>> stand_ins(np.array([3.0, -4.0, 0.0, 0.0]), "relu")
+    >>> stand_ins(np.array([3.0, -4.0, 0.0, 0.0]), "relu")[0]
     array([ 2.12132034, -2.82842712])
     """
     if checks.choice("activation", activation, ACTIVATIONS) == "tanh":
-        return x
+        return _gauss_rule(x, NODES)
     squares = x * x
     if activation == "linear":
-        return np.sqrt(squares.mean(axis=-1, keepdims=True))
-    parts = [sign * np.sqrt(2 * np.where(sign * x > 0, squares, 0.0).mean(axis=-1)) for sign in (1, -1)]
-    return np.stack(parts, axis=-1)
+        samples = np.sqrt(squares.mean(axis=-1, keepdims=True))
+    else:
+        halves = [sign * np.sqrt(2 * np.where(sign * x > 0, squares, 0.0).mean(axis=-1)) for sign in (1, -1)]
+        samples = np.stack(halves, axis=-1)
+    return samples, np.full_like(samples, 1 / samples.shape[-1])
+
+
+def _gauss_rule(x, n):
+    """Nodes and weights (…, n) of the Gauss rule of the mean over the last axis of x: Lanczos, Golub and Welsch.
+
+    Of fewer than n different values the rule is the batch itself, and the weights of what is left over are 0.
+    """
+    basis = np.zeros((n + 1, *x.shape))
+    basis[0] = x.shape[-1] ** -0.5
+    matrix = np.zeros((*x.shape[:-1], n, n))
+    for k in range(n):
+        new = x * basis[k]
+        overlap = np.einsum("j...b,...b->j...", basis[: k + 1], new)
+        new -= np.einsum("j...,j...b->...b", overlap, basis[: k + 1])
+        size = np.sqrt(np.einsum("...b,...b->...", new, new))
+        size = np.where(size > 1e-12 * np.abs(x).max(axis=-1), size, 0.0)
+        np.divide(new, size[..., None], out=basis[k + 1], where=size[..., None] > 0)
+        matrix[..., k, k] = overlap[k]
+        if k + 1 < n:
+            matrix[..., k + 1, k] = size
+    nodes, vectors = np.linalg.eigh(matrix)
+    return nodes, vectors[..., 0, :] ** 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,18 +100,18 @@ class History:
     plateau: np.ndarray  # last step of the first `every` batches whose mean loss is not below the mean before
     diverged: np.ndarray  # first step with an infinite loss
     stop: np.ndarray  # where the paper stops: at the first of these but half, or at the cap
-    stop_loss: np.ndarray  # the batch's loss there; infinite where it diverged
+    stop_train: np.ndarray  # the batch's loss there; infinite where it diverged
     stop_test: np.ndarray  # loss on the test set there
-    end_loss: np.ndarray  # the same without the plateau rule
+    end_train: np.ndarray  # the same without the plateau rule
     end_test: np.ndarray
     marks: np.ndarray  # (m,) steps at which the curves are known
     train_curve: np.ndarray  # (m, rates, seeds), held at the last value once a run has ended
     test_curve: np.ndarray
-    unsolved: int  # PC: batches of tanh runs whose equilibrium was not found to `TOLERANCE`
+    unsolved: int  # PC: batches of tanh runs whose equilibrium was not found to `ENOUGH`
 
     def stopped_curve(self, which="train"):
         """The curve under the paper's rules: held from `stop` on."""
-        curve, last = (getattr(self, name) for name in (f"{which}_curve", "stop_" + dict(train="loss").get(which, which)))
+        curve, last = getattr(self, f"{which}_curve"), getattr(self, f"stop_{which}")
         return np.where(self.marks[:, None, None] >= self.stop, last, curve)
 
 
@@ -102,39 +129,38 @@ def train(
     threshold=0.01,
     every=500,
     inference_steps=500,
-    dtype=None,
 ):
-    """`History` of SGD from the initial `weights` (seeds, L + 1) with every learning rate (rates,), targets y = slope · x.
+    """`History` of SGD from the initial `weights` (seeds, L + 1), at every learning rate (rates,), for y = slope · x.
 
-    `batches` yields inputs x (n, seeds, B), n steps at a time; every rate sees the same ones. `steps` is a cap, or one
-    for each rate; it, `every` and n are multiples of `SPAN`.
-    `test` holds test inputs (seeds, B′). A run goes on until its batch's loss is below `threshold`, it diverges, or
-    the steps are over; where the plateau rule would have stopped it is noted. Runs that have ended leave the others.
-    Weights are float64, and so is all else but the activities of tanh chains, which are float32 unless `dtype` says
-    otherwise: an update moves by 1e-5 of itself, a batch by more.
+    `batches` yields inputs x (n, seeds, B), or their `stand_ins`, n steps at a time; every rate sees the same ones.
+    `steps` is a cap, or one for each rate; it, `every` and n are multiples of `SPAN`. `test` holds test inputs
+    (seeds, B′). A run goes on until its batch's loss is below `threshold`, it diverges, or the steps are over; where
+    the plateau rule would have stopped it is noted. `marks` are the steps at which losses are kept.
+
+    Runs that have ended leave the others. All of it is float64.
     """
     checks.choice("algorithm", algorithm, ALGORITHMS), checks.choice("activation", activation, ACTIVATIONS)
     weights, rates = checks.array("weights", weights), checks.positive("learning_rates", learning_rates)
     if weights.ndim != 2 or weights.shape[1] < 2 or rates.ndim != 1:
-        raise ValueError(f"weights {weights.shape}, learning_rates {rates.shape}: must be (seeds, L + 1), L ≥ 1, and 1-D")
+        raise ValueError(f"weights {weights.shape}, learning_rates {rates.shape}: must be (seeds, L + 1) and (rates,)")
     steps = np.broadcast_to([checks.count("steps", n) for n in np.atleast_1d(steps)], rates.shape)
     if not steps.all() or (steps % SPAN).any() or checks.count("every", every) == 0 or every % SPAN:
         raise ValueError(f"steps = {steps.tolist()}, every = {every}: must be multiples of {SPAN}, and not 0")
-    dtype = np.dtype(dtype or (np.float32 if activation == "tanh" else np.float64))
     log = _Log(weights, rates, steps, every, threshold, np.asarray(sorted(set(marks))))
     runs, begun = _Runs(weights, rates), 0
-    settings = algorithm, activation, float(slope), inference_steps, dtype
+    settings = algorithm, activation, float(slope), inference_steps
+    test = [part.T for part in stand_ins(checks.array("test", test), activation)]
     with np.errstate(all="ignore"):
-        for x in batches:
-            x = stand_ins(x, activation).transpose(0, 2, 1)
+        for batch in batches:
+            x, share = (v.swapaxes(1, 2) for v in (batch if isinstance(batch, tuple) else stand_ins(batch, activation)))
             for k in range(0, len(x) if len(runs.rate) else 0, SPAN):
-                path, losses, unsolved = runs.descend(x[k : k + SPAN], *settings)
+                path, losses, unsolved = runs.descend(x[k : k + SPAN], share[k : k + SPAN], *settings)
                 keep = log.note(begun + k, runs, path, losses, unsolved)
                 runs = runs if keep.all() else runs.select(keep)
             begun += len(x)
             if not len(runs.rate):
                 break
-        return log.history(lambda w, s: _test_loss(w, test[s], activation, slope), runs)
+        return log.history(lambda w, seed: _test_loss(w, *(v[:, seed] for v in test), activation, slope), runs)
 
 
 class _Runs:
@@ -151,21 +177,20 @@ class _Runs:
         self.w, self.rate, self.seed, self.place = self.w[:, keep], self.rate[keep], self.seed[keep], self.place[keep]
         return self
 
-    def descend(self, x, algorithm, activation, slope, inference_steps, dtype):
-        """Updates on the batches x (n, B, seeds): weights (n, L + 1, R) and losses (n, R) before each of them.
+    def descend(self, x, share, algorithm, activation, slope, inference_steps):
+        """n updates: weights of the chains (n, L + 1, R) and losses (n, R) before each, from (n, B, seeds) samples.
 
         Runs go in groups that fit in the processor's cache.
         """
         path, losses = np.empty((len(x), *self.w.shape)), np.empty((len(x), self.w.shape[1]))
-        width, unsolved = max(16, 2**18 // (x.shape[1] * len(self.w))), 0
+        width, unsolved = max(16, 2**15 // (x.shape[1] * len(self.w))), 0
         for start in range(0, self.w.shape[1], width):
             part = slice(start, start + width)
             w, rate, seed = self.w[:, part].copy(), self.rate[part], self.seed[part]
-            for k, batch in enumerate(x):
-                sample = batch.astype(dtype)[:, seed]
-                path[k, :, part] = w
+            for k, (samples, weight) in enumerate(zip(x, share, strict=True)):
+                samples, path[k, :, part] = samples[:, seed], w
                 losses[k, part], g, missed = _step(
-                    algorithm, w.astype(dtype), sample, slope * sample, activation, inference_steps
+                    algorithm, w, samples, slope * samples, weight[:, seed], activation, ENOUGH, inference_steps
                 )
                 w -= rate * g
                 unsolved += missed
@@ -242,30 +267,32 @@ class _Log:
         return History(*(a.reshape(self.shape) for a in shaped), self.marks, *curves, self.unsolved)
 
 
-def _test_loss(w, x, activation, slope):
-    """½ mean (y − f(x))² for weights (R, L + 1) and inputs (R, B); infinite where it is beyond `DIVERGED` or NaN."""
-    x = stand_ins(x, activation)
-    r = slope * x.T - _up(w.T, x.T, activation)[2]
-    value = 0.5 * (r * r).mean(axis=0)
+def _test_loss(w, x, share, activation, slope):
+    """The loss of weights (R, L + 1) on samples (n, R); infinite where it is beyond `DIVERGED` or NaN."""
+    value = _half_square(slope * x - _up(w.T, x, activation)[2], share)
     return np.where(value < DIVERGED, value, np.inf)
 
 
-# One step: w (L + 1, R), x and y (B, R).
+# One step: w (L + 1, R), x, y and the samples' weights (B, R).
 
 
-def _step(algorithm, w, x, y, activation, inference_steps):
+def _step(algorithm, w, x, y, share, activation, tolerance, inference_steps):
     """The loss (R,), the gradient (L + 1, R), and for how many runs the equilibrium was not found."""
     z, slopes, out = _up(w, x, activation)
     r, missed = y - out, 0
-    value = 0.5 * (r * r).mean(axis=0, dtype=np.float64)
     if algorithm == "BP":
         mu, top = _down(w, slopes, r), r
     elif algorithm == "Euler":
-        z, slopes, mu, top = _euler(w, x, y, z, activation, inference_steps)
+        z, slopes, mu, top = _euler(w, x, y, share, z, activation, inference_steps)
     else:
-        z, slopes, mu, top, missed = _equilibrium(w, x, y, z, slopes, r, activation)
+        z, slopes, mu, top, missed = _equilibrium(w, x, y, z, slopes, r, activation, tolerance)
     deltas = [*(_times(m, s) for m, s in zip(mu, slopes, strict=True)), top]
-    return value, -np.stack([(d * a).mean(axis=0) for d, a in zip(deltas, z, strict=True)]), missed
+    g = np.stack([(share * d * a).sum(axis=0) for d, a in zip(deltas, z, strict=True)])
+    return _half_square(r, share), -g, missed
+
+
+def _half_square(r, share):
+    return 0.5 * (share * r * r).sum(axis=0)
 
 
 def _up(w, x, activation, errors=None):
@@ -301,7 +328,7 @@ def _times(a, slope):
     return a if slope is None else a * slope
 
 
-def _equilibrium(w, x, y, z, slopes, r, activation):
+def _equilibrium(w, x, y, z, slopes, r, activation, tolerance):
     """z, φ′(u), e and λ at the equilibrium of every sample, from the feedforward pass; how many runs lack it.
 
     A Gauss–Newton step leads to the equilibrium of the linearised chain, e = J λ with λ = r / (1 + Σ J²). Linear chains
@@ -311,7 +338,7 @@ def _equilibrium(w, x, y, z, slopes, r, activation):
     lam = r / (1 + sum(j * j for j in jacobian))
     errors = [j * lam for j in jacobian]
     if activation == "tanh":
-        return _iterate(w, x, y, errors)
+        return _iterate(w, x, y, r, errors, tolerance)
     forward, (z, _, _) = z, _up(w, x, activation, errors)
     if activation == "relu" and len(errors) > 1:
         return *_kinks(w, y, forward, z, slopes, jacobian, errors, lam), 0
@@ -336,26 +363,23 @@ def _kinks(w, y, forward, z, slopes, jacobian, errors, lam):
     return _up(w, z[0], "relu", errors)[0], slopes, errors, top
 
 
-def _iterate(w, x, y, errors):
-    """Newton steps for tanh from given errors, for the runs that still need them; what is not done soon goes on guarded.
+def _iterate(w, x, y, r, errors, tolerance):
+    """Newton steps for tanh from given errors, for the runs that still need them; the hard ones go on guarded.
 
     A sample is done when its gradient is small and its energy no higher than at the feedforward pass.
     """
-    z, tolerance = np.stack(_up(w, x, "tanh", errors)[0]), TOLERANCE[x.dtype]
-    live, bound = np.arange(w.shape[1]), 0.5 * (y - _up(w, x, "tanh")[2]) ** 2
+    z, bound = np.stack(_up(w, x, "tanh", errors)[0]), 0.5 * r * r
+    look, live, missed = _look(w, y, z), np.arange(w.shape[1]), 0
     for k in range(EASY + 1):
-        part = z if len(live) == len(bound[0]) else z[:, :, live]
-        look = _look(w[:, live], y[:, live], part)
-        open_ = ~((look.residual <= tolerance) & (look.energy <= bound[:, live])).all(axis=0)
-        if k == EASY or not open_.any():
+        more = ~((look.residual <= tolerance) & (look.energy <= bound[:, live])).all(axis=0)
+        live = live[more]
+        if k == EASY or not len(live):
             break
-        part[1:] += _newton_step(w[:, live], look)[0]
-        z[:, :, live] = np.where(open_, part, z[:, :, live])
-        live = live[open_]
-    hard, missed = live[open_], 0
-    if len(hard):
-        z[:, :, hard], missed = _guarded(*(v[:, hard].astype(np.float64) for v in (w, x, y)), tolerance)
-    look = _look(w, y, z)
+        z[1:, :, live] += _newton_step(w[:, live], _Look(*(part[..., more] for part in look)))[0]
+        look = _look(w[:, live], y[:, live], z[:, :, live])
+    if len(live):
+        z[:, :, live], missed = _guarded(w[:, live], x[:, live], y[:, live], tolerance)
+    look = _look(w, y, z) if k else look
     return z, look.slopes, look.errors, look.lam, missed
 
 
@@ -412,18 +436,18 @@ def _guarded(w, x, y, tolerance):
     return z, int((~(look.residual <= tolerance)).any(axis=0).sum())
 
 
-def _euler(w, x, y, z, activation, steps, size=0.1, halvings=2):
+def _euler(w, x, y, share, z, activation, steps, size=0.1, halvings=2):
     """z, φ′(u), e and λ after z ← z − η ∂F/∂z, all layers at once, from the feedforward z_0 … z_L."""
     z = np.stack(z)
     below, above, read = w[:-1, None], w[1:, None], w[-1]
-    size, left = np.full(w.shape[1], size, x.dtype), np.full(w.shape[1], halvings)
+    size, left = np.full(w.shape[1], size), np.full(w.shape[1], halvings)
     last = np.full(w.shape[1], np.inf)
     for step in range(steps + 1):
         h, slopes = _phi(below * z[:-1], activation)
         errors, lam = z[1:] - h, y - read * z[-1]
         if step == steps:
             break
-        energy = (errors * errors).sum(axis=(0, 1), dtype=np.float64) + (lam * lam).sum(axis=0, dtype=np.float64)
+        energy = (share * ((errors * errors).sum(axis=0) + lam * lam)).sum(axis=0)
         rises = (energy >= last) & (left > 0)
         size, left, last = np.where(rises, size / 2, size), left - rises, energy
         mu = np.concatenate([_times(errors, slopes)[1:], lam[None]])

@@ -11,9 +11,9 @@ import os
 import anywidget
 import ipywidgets
 import numpy as np
-import plotly.graph_objects as go
 from IPython.display import Markdown, display
 from markdown_it import MarkdownIt
+from plotly.graph_objects import Figure, FigureWidget
 
 HEIGHT = 380  # pixels, unless a figure sets its own
 CODES = {"f": "f4", "i": "i4", "u": "u4"}  # numpy kind -> the four-byte type that the page receives
@@ -52,7 +52,7 @@ def check_words(panels, caption, alt):
 
 def encode(value):
     """A figure (or any part of one) as JSON-ready data without template; arrays in plotly's base64 form, float32."""
-    if isinstance(value, go.Figure):
+    if isinstance(value, Figure):
         parts = {"data": list(value.data), "layout": value.layout.to_plotly_json() | {"template": None}}
         return encode(parts)
     if isinstance(value, dict):
@@ -104,7 +104,7 @@ def to_widget(panels, caption, alt, above=()):
     The box has the attribute `.panels`, a list of `FigureWidget`.
     """
     check_words(panels, caption, alt)
-    live = [go.FigureWidget(panel) for panel in panels]
+    live = [FigureWidget(panel) for panel in panels]
     place = {"flex": "1 1 320px", "min_width": "0", "display": "block"}
     for panel in live:
         panel._config = {"responsive": True, "displaylogo": False}

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: one thread each, also in what they start
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -42,12 +46,22 @@ def build(root, **environment):
     )
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first: a worker takes whole files, and nobody should wait for the last one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def site():
-    """The folder with the built book; a second build of the same content takes seconds."""
-    result = build(ROOT)
-    assert result.returncode == 0, result.stdout[-5000:]
-    return ROOT / "_build" / "html"
+    """The folder with the built book. Workers take turns: a second build of the same content takes seconds."""
+    folder = ROOT / "_build"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / ".lock"):
+        result = build(ROOT)
+    if result.returncode:
+        pytest.fail(f"the book does not build:\n{result.stdout[-5000:]}", pytrace=False)
+    return folder / "html"
 
 
 @pytest.fixture(scope="session")

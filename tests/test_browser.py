@@ -36,7 +36,7 @@ class Visit:
         self.explorers = self.page.query_selector_all(".pc-explorer")
         for element in self.explorers:
             element.scroll_into_view_if_needed()
-            self.page.wait_for_function(DRAWN, arg=element, timeout=20_000)
+            self.page.wait_for_function(DRAWN, arg=element, timeout=60_000)
 
     def press(self, key, element):
         """Press `key` and wait until the explorer `element` has drawn another frame than before."""

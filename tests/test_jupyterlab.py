@@ -61,7 +61,7 @@ def lab(tmp_path):
             server.wait()
 
 
-def wait_until_up(url, server, log, seconds=60):
+def wait_until_up(url, server, log, seconds=120):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and server.poll() is None:
         try:
@@ -78,6 +78,8 @@ STATE = """[...document.querySelectorAll('.js-plotly-plot')].map(plot => JSON.st
 
 
 RAN = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].some(e => /\\[[*0-9]/.test(e.innerText))"
+DONE = """[...document.querySelectorAll('.jp-CodeCell')].every(cell =>
+    /\\[\\d/.test(cell.querySelector('.jp-InputPrompt').innerText))"""
 FITS = """[...document.querySelectorAll('.js-plotly-plot')].every(plot =>
     plot.querySelector('.main-svg')?.getBoundingClientRect().width <= plot.parentElement.clientWidth + 1)"""
 
@@ -102,16 +104,17 @@ def test_the_gamma_slider_moves_its_figure_in_jupyterlab(browser, lab):
     page.goto(f"{lab}/lab/tree/{path.relative_to(ROOT / 'book')}")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
     run_all(page)
+    page.wait_for_function(DONE, timeout=120_000)  # until then JupyterLab moves the focus from cell to cell
     row = page.locator(".widget-slider:has-text('γ')").first
     row.wait_for(timeout=60_000)
     row.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('.js-plotly-plot .main-svg') !== null", timeout=30_000)
-    page.wait_for_function(FITS, timeout=10_000)
+    page.wait_for_function("document.querySelector('.js-plotly-plot .main-svg') !== null", timeout=60_000)
+    page.wait_for_function(FITS, timeout=60_000)
     before, number = page.evaluate(STATE), row.locator(".widget-readout").inner_text()
     row.locator("[role=slider]").focus()
     for _ in range(10):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function(f"before => JSON.stringify({STATE}) !== JSON.stringify(before)", arg=before, timeout=20_000)
+    page.wait_for_function(f"before => JSON.stringify({STATE}) !== JSON.stringify(before)", arg=before, timeout=60_000)
     assert row.locator(".widget-readout").inner_text() != number
     assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
     page.close()
