@@ -105,23 +105,11 @@ def test_no_end_is_above_eulers(seed, activation):
     assert bool((energy(net, y, state) <= euler * (1 + 1e-6)).all())
 
 
-def test_a_start_is_where_the_search_begins_unless_the_feedforward_pass_is_lower():
-    net, x, y = oracles.problem(3, "relu", 5, 20, 4, True, None)
-    state, _, _ = kinked.solve(net, x, y, 1e-10, LIMIT)
-    _, again, done = kinked.solve(net, x, y, 1e-4, LIMIT, start=state.inputs[1:])
-    assert bool(done.all()) and again <= 40
-    far = [z + 100 for z in state.inputs[1:]]
-    end, _, done = kinked.solve(net, x, y, 1e-10, LIMIT, start=far)
-    direct, _, _ = kinked.solve(net, x, y, 1e-10, LIMIT, start=network.forward(net, x)[:-1])
-    assert oracles.distance(end.inputs, direct.inputs) <= 1e-12
-
-
 def test_samples_are_solved_apart_from_each_other(monkeypatch):
     net, x, y = oracles.problem(5, "leaky_relu", 6, 20, 5, True, "vectors", 1.4)
-    start = network.forward(net, x)[:-1]
-    whole, _, _ = kinked.solve(net, x, y, 1e-10, LIMIT, start)
+    whole, _, _ = kinked.solve(net, x, y, 1e-10, LIMIT)
     monkeypatch.setattr(kinked, "ENTRIES", sum(n * n for n in net.sizes[1:-1]))  # one at a time
-    single, _, _ = kinked.solve(net, x, y, 1e-10, LIMIT, start)
+    single, _, _ = kinked.solve(net, x, y, 1e-10, LIMIT)
     assert oracles.distance(whole.inputs, single.inputs) <= 1e-7
 
 
