@@ -357,6 +357,26 @@ _ROWS = [
         "test_inference.py::test_smooth_gradients_are_accurate_to_rtol",
         later("verdicts_inference", "judge_affordable"),
     ),
+    Claim(
+        "F4",
+        "Figure 4",
+        "Networks of ten hidden layers with 500 units learn MNIST in fewer updates with PC than with BP, whether "
+        "linear, tanh or ReLU.",
+        "deep-and-wide-networks",
+        "experiments.deep_wide.run",
+        "test_deep_wide.py::test_real_mnist_trains_as_recorded",
+        later("verdicts_wide", "judge_deep_and_wide"),
+    ),
+    Claim(
+        "C5",
+        "Our question",
+        "Equal numbers of weight updates are not equal work: seconds tell another story. (On Figure 4's networks, with "
+        "this book's solver.)",
+        "deep-and-wide-networks",
+        "training.train",
+        "test_training.py::test_seconds_leave_out_evaluation_and_loading",
+        later("verdicts_wide", "judge_compute"),
+    ),
 ]
 
 CLAIMS = {claim.id: claim for claim in _ROWS}
