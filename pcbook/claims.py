@@ -358,6 +358,71 @@ _ROWS = [
         later("verdicts_inference", "judge_affordable"),
     ),
     Claim(
+        "F3",
+        "Fig. 3, Section 5.1",
+        "PC trains deeper chains significantly faster than BP, for linear, tanh and ReLU units. (We compare the steps "
+        "to the threshold seed by seed, at 5 and 10 hidden layers.)",
+        "deep-chains",
+        "chains.train",
+        "test_chains.py::test_training_is_the_plain_loop",
+        later("verdicts_chains", "judge_faster"),
+    ),
+    Claim(
+        "F7",
+        "Fig. 7, Section 5.1",
+        "Test losses do not differ significantly from training losses. (On chains.)",
+        "deep-chains",
+        "chains.train",
+        "test_deep_chains.py::test_curves_are_those_of_the_rates_that_figures_pick",
+        later("verdicts_chains", "judge_test_losses"),
+    ),
+    Claim(
+        "T5",
+        "Section 5.1",
+        "Neither BP nor PC can train chains of 15 hidden layers. (We ask whether they train less than half of them.)",
+        "deep-chains",
+        "chains.train",
+        "test_chains.py::test_training_is_the_plain_loop",
+        later("verdicts_chains", "judge_untrainable"),
+    ),
+    Claim(
+        "C1",
+        "Our question",
+        "PC is the faster one on deep chains however the two losses are scaled. (The paper does not say how they "
+        "were.)",
+        "deep-chains",
+        "experiments.deep_chains.grid",
+        "test_deep_chains.py::test_the_grid_holds_the_paper_s_rates_and_two_decades_more",
+        later("verdicts_chains", "judge_scaling"),
+    ),
+    Claim(
+        "C2",
+        "Our question",
+        "PC is the faster one on deep chains whether 0.1 is the inputs' standard deviation or their variance.",
+        "deep-chains",
+        "data.toy_batches",
+        "test_deep_chains.py::test_inputs_are_those_of_the_paper_and_the_same_for_every_activation",
+        later("verdicts_chains", "judge_reading"),
+    ),
+    Claim(
+        "C3",
+        "Our question",
+        "PC is the faster one on deep chains beyond the edge of the grid of learning rates, and between its points.",
+        "deep-chains",
+        "experiments.deep_chains.best",
+        "test_deep_chains.py::test_the_best_rate_follows_the_criterion",
+        later("verdicts_chains", "judge_grid"),
+    ),
+    Claim(
+        "C4",
+        "Our question",
+        "PC is the faster one on deep chains when the rule against plateaus is off.",
+        "deep-chains",
+        "chains.train",
+        "test_chains.py::test_the_plateau_rule_watches_means_of_blocks",
+        later("verdicts_chains", "judge_plateau_rule"),
+    ),
+    Claim(
         "F4",
         "Figure 4",
         "Networks of ten hidden layers with 500 units learn MNIST in fewer updates with PC than with BP, whether "
@@ -376,6 +441,26 @@ _ROWS = [
         "training.train",
         "test_training.py::test_seconds_leave_out_evaluation_and_loading",
         later("verdicts_wide", "judge_compute"),
+    ),
+    Claim(
+        "T7",
+        "Section 6",
+        "PC can be read as an adaptive gradient method, conceptually similar to Adam; such methods escape saddles "
+        "faster than SGD. (The paper leaves the comparison open; we ask for direction, step sizes and speed.)",
+        "pc-among-the-optimisers",
+        "experiments.directions.directions",
+        "test_optimisers.py::test_the_kept_updates_are_those_of_the_methods_on_that_path",
+        later("verdicts_optimisers", "judge_adaptive"),
+    ),
+    Claim(
+        "T8",
+        "Section 6",
+        "PC's advantage does not depend on the batch size: it exploits second-order information for large "
+        "mini-batches too. (At each method's best learning rate.)",
+        "pc-among-the-optimisers",
+        "experiments.batch_sizes.run",
+        "test_batch_sizes.py::test_with_one_sample_and_activities_of_length_one_pcs_first_layer_takes_the_natural_step",
+        later("verdicts_optimisers", "judge_batches"),
     ),
 ]
 

@@ -5,6 +5,8 @@ import importlib
 EXPERIMENTS = {
     "deep-chains": "pcbook.experiments.deep_chains",
     "deep-wide": "pcbook.experiments.deep_wide",
+    "optimisers": "pcbook.experiments.optimisers",
+    "batch-sizes": "pcbook.experiments.batch_sizes",
 }
 
 

@@ -29,7 +29,7 @@ CAPS = (
     ("relu", "PC", 0.0, 1e4, 10_000, 0),
     ("relu", "Euler", 0.05, 2.0, 1000, 0),
     ("tanh", "BP", 0.05, 15.0, 10_000, 5000),
-    ("tanh", "PC", 0.05, 15.0, 10_000, 1000),
+    ("tanh", "PC", 0.5, 15.0, 5000, 1000),
     ("tanh", "Euler", 0.5, 15.0, 500, 0),
 )
 
@@ -245,12 +245,13 @@ def last_losses(row, rule):
 
 def recorded(activation, reading, folder=records.FOLDER):
     """{(method, depth): results} from the records of an activation and a reading, digests verified."""
-    cells = records.load(folder / f"{_stem(activation, reading)}.json")["results"]["cells"]
+    paths = [folder / f"{_stem(activation, reading, method)}.json" for method in chains.ALGORITHMS]
+    cells = [row for path in paths for row in records.load(path)["results"]["cells"]]
     return {(row["cell"]["method"], row["cell"]["depth"]): row["results"] for row in cells}
 
 
-def _stem(activation, reading):
-    return f"deep-chains-{activation}-{reading}"
+def _stem(activation, reading, method):
+    return f"deep-chains-{activation}-{reading}-{method.lower()}"
 
 
 # What the runner asks.
@@ -263,14 +264,14 @@ def seconds(configuration, cell):
 
 COST = {  # seconds for each weight of the chain
     ("linear", "BP"): 0.4,
-    ("linear", "PC"): 0.5,
-    ("linear", "Euler"): 0.6,
+    ("linear", "PC"): 0.4,
+    ("linear", "Euler"): 0.8,
     ("relu", "BP"): 0.3,
     ("relu", "PC"): 0.4,
-    ("relu", "Euler"): 0.2,
-    ("tanh", "BP"): 1.5,
-    ("tanh", "PC"): 3.0,
-    ("tanh", "Euler"): 0.5,
+    ("relu", "Euler"): 0.5,
+    ("tanh", "BP"): 2.0,
+    ("tanh", "PC"): 3.5,
+    ("tanh", "Euler"): 1.5,
 }
 
 
@@ -305,6 +306,6 @@ EXPERIMENT = Experiment(
     run=run,
     seconds=seconds,
     check=check,
-    record=lambda cell: _stem(cell["activation"], cell["reading"]),
+    record=lambda cell: _stem(cell["activation"], cell["reading"], cell["method"]),
     ranges=("depths",),
 )
