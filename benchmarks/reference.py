@@ -9,6 +9,10 @@ ReLU has several local equilibria, and they sit on its kinks: many units have u 
 and m = φ′ e any between 0 and e. So the search starts at the method's own end, and each method is compared with the
 equilibrium that it was approaching. One iteration takes the errors downwards from the output error λ and the
 multipliers, e_l = W_{l+1}ᵀ m_{l+1}, then the activities upwards; that corrects λ, and each multiplier by projection.
+
+A kink with e < 0 attracts, and units rest there. One with e > 0 repels, and equilibria on its two sides are different
+ones. An iterate may cross such a kink by chance. So there are two searches: one in which these units keep the slope
+that they have at the method's end, and one in which they do not. Each sample's nearer equilibrium counts.
 """
 
 import math
@@ -28,7 +32,7 @@ def equilibrium(net, x, y, activities=None, tolerance=1e-8, iterations=1500):
     net, x, y = net.to(torch.float64), x.double(), y.double()
     if net.activation == "relu":
         z = network.forward(net, x)[:-1] if activities is None else [a.double() for a in activities]
-        m, z, residual = _kinked(net, x, y, z, tolerance, iterations)
+        m, z, residual = _nearest(net, x, y, z, tolerance, iterations)
     else:
         m, z, residual = _smooth(net, x, y, tolerance, iterations)
     gradients = [-(a.t() @ b) / len(x) for a, b in zip(m, [x, *z], strict=True)]
@@ -57,22 +61,43 @@ def _smooth(net, x, y, tolerance, iterations):
     return [*(a * d for a, d in zip(e, slopes, strict=True)), y - out], z, residual / scale
 
 
-def _kinked(net, x, y, z, tolerance, iterations):
+def _nearest(net, x, y, z, tolerance, iterations):
+    """(m, z, residual): of the equilibria that the two searches end in, each sample's nearer to z."""
+    sides = [v > 0 for v in _errors(net, x, z)[1]]
+    kept = _kinked(net, x, y, z, tolerance, iterations, sides)
+    free = _kinked(net, x, y, z, tolerance, iterations)
+
+    def away(found):
+        moved = sum((a - b).square().sum(1) for a, b in zip(found[1], z, strict=True))
+        return torch.where(found[2] <= tolerance, moved, math.inf)
+
+    nearer = (away(kept) <= away(free)) & (kept[2] <= tolerance)
+    m, found, (left,) = (
+        [torch.where(nearer.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(*pair, strict=True)]
+        for pair in zip((*kept[:2], [kept[2]]), (*free[:2], [free[2]]), strict=True)
+    )
+    return m, found, float(left.norm())
+
+
+def _kinked(net, x, y, z, tolerance, iterations, sides=None):
+    """(m and λ, z, each sample's residual). Units with e > 0 keep to `sides`: an infinite residual if that is wrong."""
     e, u, slopes, out = _errors(net, x, z)
     m = _multipliers(net, e, u, [a * d for a, d in zip(e, slopes, strict=True)])
     lam, scale = y - out, float((y - network.forward(net, x)[-1]).norm())
     step, best, since = 1.0, math.inf, 0
     for iteration in range(iterations):
         sigma = [0.5 * step / (w * w).sum(1).clamp_min(1e-12) for w in net.weights[:-1]]
+        on = [v > 0 for v in u] if sides is None else sides
         new, above = [], lam
         for l in range(len(m) - 1, -1, -1):
             e[l] = above @ net.weights[l + 1]
-            above = _admissible(m[l], e[l], u[l], sigma[l])
+            above = _admissible(m[l], e[l], u[l], sigma[l], on[l])
             new.insert(0, above)
         u, _, z, out = _ascend(net, x, e)
         wrong = y - out - lam
-        moved = sum(float((a - b).square().sum()) for a, b in zip(new, m, strict=True)) / step**2
-        m, residual = new, math.sqrt(float(wrong.square().sum()) + moved) / scale
+        moved = sum((a - b).square().sum(1) for a, b in zip(new, m, strict=True)) / step**2
+        m, left = new, (wrong.square().sum(1) + moved).sqrt() / scale
+        residual = float(left.norm())
         if residual <= tolerance:
             break
         best, since = (residual, 0) if residual < 0.9 * best else (best, since + 1)
@@ -82,7 +107,8 @@ def _kinked(net, x, y, z, tolerance, iterations):
             share = [torch.where(b != 0, a / b, 0.0) for a, b in zip(m, e, strict=True)]  # φ′, at kinks in [0, 1]
             inverse = torch.linalg.inv(_gram(_jacobians(net, share)))
         lam = lam + step * (inverse @ wrong.unsqueeze(-1)).squeeze(-1)
-    return [*m, lam], z, residual
+    crossed = [((a > 0) & ((v > 0) != side)).any(1) for a, v, side in zip(e, u, on, strict=True)]
+    return [*m, lam], z, torch.where(torch.stack(crossed).any(0), math.inf, left)
 
 
 def distance(gradients, reference):
@@ -114,10 +140,10 @@ def _ascend(net, x, e):
     return u, slopes, z[1:], z[-1] @ net.weights[-1].t()
 
 
-def _admissible(m, e, u, sigma):
-    """The multiplier between 0 and e: e where u > 0, 0 where u < 0; at e < 0 it moves until u = 0 or a bound holds."""
+def _admissible(m, e, u, sigma, on):
+    """The multiplier between 0 and e: e where a unit is on, else 0; at e < 0 it moves until u = 0 or a bound holds."""
     between = torch.minimum(torch.maximum(m - sigma * u, e), torch.zeros_like(e))
-    return torch.where(e < 0, between, e * (u > 0))
+    return torch.where(e < 0, between, e * on)
 
 
 def _multipliers(net, e, u, m, sweeps=50):

@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import contenders, inference, memory, peers, reference, scaling, timing
 from pcbook import network, records
+from pcbook.inference import solve
 
 SIZES = [6, 9, 8, 7, 3]
 
@@ -45,6 +46,32 @@ def test_the_reference_of_a_relu_network_is_a_local_minimum_beside_the_given_act
         for _ in range(50):
             near = [a + size * torch.randn(a.shape, generator=generator, dtype=a.dtype) for a in end]
             assert bool((network.energy(net, near, x, y) >= lowest - 1e-12).all())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_reference_of_a_relu_network_does_not_cross_kinks_that_repel(seed):
+    net = network.PCN(network.init_weights([30, *[60] * 6, 4], seed, dtype=torch.float64), "relu")
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(16, 30, generator=generator, dtype=torch.float64)
+    y = torch.eye(4, dtype=torch.float64)[torch.arange(16) % 4]
+    found = solve(net, x, y, "kink", rtol=1e-7, max_iterations=5000)
+    gradients, end, residual = reference.equilibrium(net, x, y, found.activities, tolerance=1e-9)
+    assert bool(found.converged.all()) and residual <= 1e-9
+    assert reference.distance(found.weight_gradients(), gradients) < 1e-4
+    before = [a @ w.T for a, w in zip([x, *found.activities], net.weights[:-1], strict=False)]
+    after = [a @ w.T for a, w in zip([x, *end], net.weights[:-1], strict=False)]
+    for z, old, new in zip(end, before, after, strict=True):
+        assert bool(((old > 0) == (new > 0))[z - new.relu() > 1e-6].all())
+
+
+def test_the_reference_of_a_relu_network_is_found_where_the_given_side_has_none():
+    net, x, y = problem("relu", scale=3.0)
+    far = [a + 5.0 for a in network.forward(net, x)[:-1]]  # all units on
+    gradients, end, residual = reference.equilibrium(net, x, y, far, tolerance=1e-10)
+    assert residual <= 1e-10
+    assert any(bool((a @ w.T <= 0).any()) for a, w in zip([x, *end], net.weights[:-1], strict=False))
+    again = reference.equilibrium(net, x, y, end, tolerance=1e-10)[0]
+    assert reference.distance(again, gradients) < 1e-8
 
 
 def test_the_distance_is_that_of_all_layers_together():

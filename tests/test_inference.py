@@ -352,6 +352,33 @@ def test_a_warm_start_ends_where_a_cold_one_does(activation):
     assert distance(warm.weight_gradients(), cold.weight_gradients()) < (1e-7 if activation in SMOOTH else 1e-5)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_a_chain_of_warm_starts_takes_no_more_iterations_than_cold_ones(activation):
+    """Each starts from the one before while the weights move: slowly at first, where responses last, then fast."""
+    net, x, y = example(activation, width=30, depth=6, batch=16, precisions=None, gain=0.8)
+    warm, cold, kept = None, 0, []
+    iterations = 0
+    for rate in [1e-7] * 5 + [0.1] * 15:
+        found = inference.solve(net, x, y, warm=warm)
+        kept.append(warm is not None and found.response is warm.response)
+        iterations, cold = iterations + found.iterations, cold + inference.solve(net, x, y).iterations
+        for w, g in zip(net.weights, found.weight_gradients(), strict=True):
+            w.sub_(g, alpha=rate)
+        warm = found
+    assert iterations <= 1.1 * cold
+    assert any(kept[:5]) and not all(kept[5:])
+
+
+def test_a_response_that_costs_iterations_is_not_handed_on():
+    """The output layer stays, so that nothing shows before the solve how stale the response is."""
+    net, x, y = example("tanh", gain=0.8)
+    earlier = inference.solve(net, x, y)
+    moved = network.PCN([w * 1.3 for w in net.weights[:-1]] + net.weights[-1:], "tanh", net.biases, net.precisions)
+    found = inference.solve(moved, x, y, warm=earlier)
+    assert found.iterations > earlier.iterations and found.response is None
+    assert inference.solve(moved, x, y, warm=found).iterations <= inference.solve(moved, x, y).iterations
+
+
 @pytest.mark.parametrize("warm", [1.0, "last", [torch.ones(2, 2)]])
 def test_only_an_equilibrium_of_the_same_sizes_warms(warm):
     rejects(["warm", type(warm).__name__, "Equilibrium"], *example(), warm=warm)

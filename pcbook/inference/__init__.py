@@ -27,6 +27,7 @@ PROMPT = 3  # iterations after which "auto" measures the error of a smooth netwo
 FEW, SMALL = 8, 6000  # samples, and their hidden units together, that "auto" treats with care at kinks
 AFFORDABLE = 2_000_000  # numbers in the Hessian blocks of the samples that "auto" still rescues at kinks
 KINKED = 20.0  # residuals at kinks may be this many times rtol
+STALE = 0.05  # of the tolerance: how far the output weights may have moved since a response was made, to use it again
 
 
 def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
@@ -48,7 +49,7 @@ def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
 
     Iterations stop when every sample's estimated relative error is below `rtol` (at kinks `KINKED` times as much), with
     a margin, so that the weight gradients of a batch are off by at most `rtol` (ten times as much at kinks). `warm` is
-    an `Equilibrium` of a similar network, a training step ago: its linear response is used again.
+    an `Equilibrium` of a similar network, a training step ago: its linear response is used again unless it is stale.
     Raises `ValueError` for bad input, for a method that does not fit the activation, and for a network that overflows.
     """
     checks.choice("method", method, METHODS)
@@ -59,7 +60,7 @@ def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
     if len(net.weights) == 1:
         return _without_hidden_layers(net, x, y, tolerance)
     if method == "exact" or (method == "auto" and net.activation == "linear"):
-        return _linear(net, x, y, tolerance, _response(net, None, warm, fresh=True))
+        return _linear(net, x, y, tolerance, _response(net, None, warm, 0.0))
     start = fixed_point.up(net, x)
     _finite(start.output)
 
@@ -68,7 +69,7 @@ def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
 
     if method == "euler":
         return result(euler.solve(net, x, y, limit), limit, (("euler", len(x)),))
-    answer = _response(net, network.ACTIVATIONS[net.activation].slope(start.u, start.h), warm)
+    answer = _response(net, network.ACTIVATIONS[net.activation].slope(start.u, start.h), warm, tolerance)
     first = method if method != "auto" else "secant" if not kinked else "kink"
     if method == "auto" and kinked and len(x) <= FEW and len(x) * sum(net.sizes[1:-1]) <= SMALL:
         first, limit = "lagrangian", LIMITS["lagrangian"] if max_iterations is None else limit
@@ -77,7 +78,8 @@ def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
     if method == "auto":
         found = state, iterations, done
         state, iterations, methods = _rescue(net, x, y, start, tolerance, *found, methods)
-    return result(state, iterations, methods, answer)
+    slower = warm is not None and answer is warm.response and iterations > warm.iterations
+    return result(state, iterations, methods, None if slower else answer)
 
 
 def _run(method, net, x, y, start, answer, tolerance, limit):
@@ -129,14 +131,20 @@ def _without_hidden_layers(net, x, y, tolerance):
     return Equilibrium(net, x, y, output, tolerance, 0, lambda: state, None, (("exact", len(x)),))
 
 
-def _response(net, slopes, warm, fresh=False):
-    """The network's response, or the one that a warm start brings along."""
+def _response(net, slopes, warm, tolerance):
+    """The network's response, or the one that a warm start brings along, unless it is stale.
+
+    J of the last hidden layer is W_L as it was: how far W_L has moved since then is known without any product. One
+    more iteration costs several times a new response, so an old one has to be good enough for the tolerance.
+    """
     if warm is not None and (not isinstance(warm, Equilibrium) or warm.net.sizes != net.sizes):
         kind = f"an Equilibrium of sizes {warm.net.sizes}" if isinstance(warm, Equilibrium) else type(warm).__name__
         raise ValueError(f"warm is {kind}: must be an Equilibrium of a network of sizes {net.sizes}")
-    if warm is None or warm.response is None or fresh:
-        return mean_field(net, slopes)
-    return warm.response
+    if warm is not None and warm.response is not None and tolerance > 0:
+        top, old = net.weights[-1], warm.response.adjoint[..., -net.sizes[-2] :]
+        if float((top - old).norm()) <= STALE * tolerance * float(top.norm()):
+            return warm.response
+    return mean_field(net, slopes)
 
 
 def _fits(method, net):

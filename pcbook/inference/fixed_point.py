@@ -70,7 +70,7 @@ def look(net, rule, response, x, y, lam, memory, lowest):
     above = up(net, x, errors, heights=rule.smooth, lowest=lowest)
     memory = rule.remember(above.u, above.h, deltas)
     settled = rule.delta(mu, memory)
-    drift = settled - deltas
+    drift = torch.sub(settled, deltas, out=deltas if rule.smooth else None)  # fresh memory costs more than arithmetic
     residual = y - above.output - network.unweigh_output(net, lam) - gather(drift, response.lift)
     return Look(above, errors, settled, drift, residual, memory)
 
@@ -115,9 +115,8 @@ def predict(net, rule, residual, start, response):
     mu, u = spread(lam, response.adjoint), torch.addmm(start.u, lam, response.lift)
     h = function(u)
     memory = rule.remember(u, h, mu if rule.smooth else network.times(mu, slope(start.u, start.h)))
-    bend = (
-        gather(h, response.adjoint) - gather(start.h, response.adjoint) + gather(rule.delta(mu, memory), response.lift)
-    )
+    deltas = rule.delta(mu, memory, out=mu if rule.smooth else None)
+    bend = gather(h.sub_(start.h), response.adjoint) + gather(deltas, response.lift)
     adjoint = network.times(response.adjoint, response.slopes)
     linear = response.lift @ adjoint.t()
     return lam - spread(bend - lam @ (linear + linear.t()), response.inverse), memory
