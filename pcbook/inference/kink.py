@@ -16,7 +16,7 @@ from pcbook.inference.response import spread
 from pcbook.inference.rules import Multipliers
 from pcbook.inference.state import noise
 
-SAFETY = 0.17  # of rtol, for the estimated error of the batch's gradient: the true one is up to four times as large
+SAFETY = 0.25  # of rtol, for the estimated error of the batch's gradient, which is no bound
 SHARE = 0.4  # of that, for the layers that wait
 AHEAD = 0.9  # the top stops a little below what the whole network needs
 
