@@ -1,0 +1,38 @@
+"""The exercises of the chapters, and `check`. One module a chapter; right answers are computed by the kernels."""
+
+import importlib
+import pkgutil
+from collections import Counter
+
+from pcbook.exercises.exercise import SLIPS, Exercise, Reply
+
+__all__ = ["SLIPS", "Exercise", "Reply", "check", "every"]
+
+_wrong = Counter()  # wrong answers in a row to each exercise: the hints grow with them
+
+
+def every():
+    """All exercises with a checkable answer: name → `Exercise`, "free-energy-steps" for `STEPS` of its module."""
+    chapters = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "exercise")
+    found = {}
+    for chapter in chapters:
+        module = importlib.import_module(f"pcbook.exercises.{chapter}")
+        found |= {f"{chapter}-{topic}".replace("_", "-"): item for topic, item in module.EXERCISES.items()}
+    return found
+
+
+def check(name, answer):
+    """Says whether `answer` solves the exercise `name`; if not, names the slip where it knows it, or gives a hint.
+
+    The `Reply` is true if the answer is right. `answer` is a number, an array, a function or a sympy expression: the
+    exercise says which. Raises `ValueError` for an unknown name and for something that cannot be an answer.
+
+    >>> check("saddle-and-minima-twice", 2.0)
+    Not yet. That is ρ itself, the ratio of the rates. Which q belongs to it?
+    """
+    exercises = every()
+    if name not in exercises:
+        raise ValueError(f"name = {name!r}: must be one of {', '.join(exercises)}")
+    reply = exercises[name].reply(answer, _wrong[name])
+    _wrong[name] = 0 if reply.right else _wrong[name] + 1
+    return reply
