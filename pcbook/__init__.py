@@ -2,7 +2,7 @@
 
 
 def check(name, answer):
-    """Whether `answer` solves the exercise `name`, in a sentence; if not, the next hint. See `pcbook.exercises.check`."""
+    """Whether `answer` solves the exercise `name`, in a sentence; if not, a hint. See `pcbook.exercises.check`."""
     from pcbook import exercises  # only now: the light modules stay light
 
     return exercises.check(name, answer)

@@ -42,7 +42,14 @@ def test_it_is_displayed_in_the_form_that_the_page_typesets(mode, monkeypatch):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"a": "Yes"}, {"a": "No", "b": "No"}, {"a": "Yes", "b": "Yes"}, {"a": "Yes", "b": "Maybe"}, {"a": "Yesterday", "b": "No"}],
+    [
+        {},
+        {"a": "Yes"},
+        {"a": "No", "b": "No"},
+        {"a": "Yes", "b": "Yes"},
+        {"a": "Yes", "b": "Maybe"},
+        {"a": "Yesterday", "b": "No"},
+    ],
 )
 def test_one_option_must_be_right(options):
     with pytest.raises(ValueError, match="one answered with Yes"):

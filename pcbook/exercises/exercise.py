@@ -42,9 +42,9 @@ class Exercise:
     """An exercise with an answer that can be checked.
 
     `asks` says what an answer is. `expected()` computes the right one with the kernels: a number, an array, or a
-    function, which is compared at the points `at` (argument → values, or a function that draws them). Where many answers are right, `judge` looks at
-    the answer instead, and returns what is wrong with it, or None. `near` maps what the reader of a near miss hears to
-    a function that gives this near miss, and `hints` go from a nudge to a plan.
+    function, which is compared at the points `at` (argument → values, or a function that draws them). Where many
+    answers are right, `judge` looks at the answer instead, and returns what is wrong with it, or None. `near` maps
+    what the reader of a near miss hears to a function that gives this near miss, and `hints` go from a nudge to a plan.
     """
 
     asks: str
@@ -106,17 +106,19 @@ def _evaluate(answer, point):
         return answer.subs({symbol: point[symbol.name] for symbol in answer.free_symbols})
     if not callable(answer):
         raise TypeError("it is not a function")
-    return answer(*point.values())
+    with np.errstate(all="ignore"):
+        return answer(*point.values())
 
 
 def _array(value):
     """Numbers, arrays, tensors, sympy numbers and lists of matrices as one finite float64 array."""
-    if isinstance(value, list | tuple) and any(np.ndim(v) for v in value):
-        if len({np.shape(v) for v in value}) > 1:
-            value = np.concatenate([np.ravel(v) for v in value])
+    if isinstance(value, list | tuple) and all(map(np.ndim, value)) and len({np.shape(v) for v in value}) > 1:
+        value = np.concatenate([np.ravel(v) for v in value])
     if isinstance(value, str | bytes | bool):
         raise TypeError("it is not a number")
     result = np.asarray(value)
+    if result.dtype.kind == "c":
+        raise TypeError("it is complex")
     if result.dtype == object and result.ndim == 2 and 1 in result.shape:  # a column of sympy's
         result = result.ravel()
     result = result.astype(np.float64)

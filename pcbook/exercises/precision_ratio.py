@@ -51,19 +51,26 @@ def _judge_dial(answer):
     if pc is not None and pc < 0.9 * bp:
         return None
     needs = "does not arrive in 600 steps" if pc is None else f"needs {pc} steps"
-    return f"BP needs {bp} steps, and PC with γ = {gamma:g} {needs}. On which branch does it end, and what is on its way?"
+    return (
+        f"BP needs {bp} steps, and PC with γ = {gamma:g} {needs}. On which branch does it end, and what is on its way?"
+    )
 
 
 EXERCISES = {
     "unit-weight": Exercise(
         asks="one number, the factor by which the paper's α must be multiplied",
-        hints=("Compare Π₁ and Π₂ in the two conventions at γ = 1.", "Every gradient is proportional to the precisions."),
+        hints=(
+            "Compare Π₁ and Π₂ in the two conventions at γ = 1.",
+            "Every gradient is proportional to the precisions.",
+        ),
         why="A scale on the energy is a learning rate in disguise.",
         near={
             "No change? Total variance 1 means 1/Π₁ + 1/Π₂ = 1.": lambda: 1.0,
             "Precisions enter ℱ* once, not squared.": lambda: float(onemlp.precisions(1.0)[0]) ** 2,
         },
-        expected=lambda: np.mean(onemlp.update("PC", _START, *_TASK, *onemlp.precisions(1.0)) / onemlp.update("PC", _START, *_TASK)),
+        expected=lambda: np.mean(
+            onemlp.update("PC", _START, *_TASK, *onemlp.precisions(1.0)) / onemlp.update("PC", _START, *_TASK)
+        ),
     ),
     "branch": Exercise(
         asks="one number, the γ",

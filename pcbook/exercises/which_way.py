@@ -96,4 +96,3 @@ EXERCISES = {
         atol=0.02,
     ),
 }
-
