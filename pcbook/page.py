@@ -150,8 +150,8 @@ def say(text, fold=None):
 
 
 def link(text, chapter, label):
-    """Markdown that links to a labelled place: in the book to the place, under a kernel to the chapter's notebook."""
-    return f"[{text}](#{label})" if is_static() else f"[{text}]({chapter}.ipynb)"
+    """Markdown that links to a labelled place: in the book to the place, under a kernel to the page's file."""
+    return f"[{text}](#{label})" if is_static() else f"[{text}]({chapter if '.' in chapter else chapter + '.ipynb'})"
 
 
 def _inline(text):

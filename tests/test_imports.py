@@ -85,6 +85,7 @@ ALLOWED = {
     "quiz": {"page", "IPython", "markdown_it"},
     "chapters": set(),
     "chapter_map": {"chapters", "page", "IPython"},
+    "reference": {"chapters", "claims"},
     "figures": {"checks", "numpy", "plotly"},
     "controls": {"numpy", "ipywidgets"},
     "sliders": {"page", "controls", "ipywidgets"},
