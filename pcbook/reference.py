@@ -23,14 +23,14 @@ def entries(module):
 
 
 def text(module, folder):
-    """The MyST text of one module: heading, docstring, and an entry with a label for each name. `folder` is the book."""
+    """The MyST text of one module: heading, docstring, an entry with a label for each name. `folder` is the book."""
     source = importlib.import_module(f"pcbook.{module}" if module else "pcbook")
     title = f"pcbook.{module}" if module else "pcbook"
-    parts = [f"## `{title}`", prose(inspect.getdoc(source))]
+    parts = [f"## {escaped(title)}", prose(inspect.getdoc(source))]
     for name, item in entries(module).items():
         full = f"{module}.{name}" if module else name
         parts += [
-            f"({label(full)})=\n### `{full}`",
+            f"({label(full)})=\n### {escaped(full)}",
             f"```python\n{name}{signature(item)}\n```",
             prose(inspect.getdoc(item)),
         ]
@@ -40,8 +40,10 @@ def text(module, folder):
 
 
 def label(full):
-    """The label of an entry: "api-onemlp-loss" for "onemlp.loss"."""
-    return "api-" + full.replace(".", "-").replace("_", "-").lower()
+    """The label of an entry: "api-onemlp-loss" for "onemlp.loss". Labels know no capitals, so a class says so."""
+    module, _, name = full.rpartition(".")
+    kind = "class-" if name[:1].isupper() else ""
+    return f"api-{module}-{kind}{name}".replace(".", "-").replace("_", "-").replace("--", "-").lower()
 
 
 def signature(item):
@@ -49,8 +51,8 @@ def signature(item):
     try:
         found = str(inspect.signature(item))
     except ValueError:  # nothing but what Python itself gives every class
-        return "(…)"
-    found = re.sub(r"<[^>]*>", "…", found).removesuffix(" -> None")
+        return "(...)"
+    found = re.sub(r"<[^>]*>", "...", found).removesuffix(" -> None")
     return re.sub(r"\b(?:[a-zA-Z_]\w*\.)+(?=[a-zA-Z_])", "", found)
 
 

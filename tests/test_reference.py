@@ -19,7 +19,7 @@ def test_every_entry_has_a_label_a_signature_and_a_place_that_exists(module):
     assert found
     for name in found:
         full = f"{module}.{name}" if module else name
-        assert f"({reference.label(full)})=\n### `{full}`\n\n```python\n{name}(" in text
+        assert f"({reference.label(full)})=\n### {reference.escaped(full)}\n\n```python\n{name}(" in text
     for slug in re.findall(r"\{doc\}`([\w-]+)`", text):
         assert slug in SOURCES
     for anchor in re.findall(r"\]\(#([\w-]+)\)", text):
@@ -49,7 +49,7 @@ def test_equations_are_read_from_words(words, numbers):
 
 def test_a_function_links_to_the_chapter_of_its_equation_in_its_own_part_of_the_book():
     text = reference.text("taylor", ROOT / "book")
-    step = text.partition("### `taylor.inference_step`")[2].partition("###")[0]
+    step = text.partition("### taylor.inference\\_step")[2].partition("###")[0]
     assert "#claim-e6-deep" in step and "deep-trust-region" in step
     flow = reference.places("onemlp.linear_flow", "Eq. 19", ROOT / "book")
     assert "(#claim-e17)" in flow and "saddle-and-minima" in flow
@@ -65,3 +65,15 @@ def test_a_docstring_keeps_its_characters():
     assert found == "z\\* = \\[J\\_1, …\\] \\< 1 with `w_1*`.\n\n```python\n>>> f(2)\n4\n```"
     assert "→" not in reference.signature(reference.entries("onemlp")["loss"])
     assert reference.signature(reference.entries("onemlp")["loss"]) == "(w1, w2, x, y)"
+
+
+@pytest.mark.slow
+def test_chapters_and_reference_link_to_each_other(site):
+    page, notation = ((site / "book" / f"{name}.html").read_text(encoding="utf-8") for name in ("api", "notation"))
+    assert 'href="landscape.html#claim-e11"' in page
+    assert 'id="api-onemlp-loss"' in page and 'href="api.html#api-onemlp-loss"' in notation
+    assert "% api" not in page
+    ledger = (site / "book" / "ledger.html").read_text(encoding="utf-8")
+    linked = set(re.findall(r'href="api.html#([\w-]+)"', ledger))
+    named = {claim.function for claim in claims.CLAIMS.values() if not claim.function.startswith("experiments.")}
+    assert {reference.label(function) for function in named} <= linked

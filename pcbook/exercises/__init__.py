@@ -22,14 +22,7 @@ def every():
 
 
 def check(name, answer):
-    """Says whether `answer` solves the exercise `name`; if not, names the slip where it knows it, or gives a hint.
-
-    The `Reply` is true if the answer is right. `answer` is a number, an array, a function or a sympy expression: the
-    exercise says which. Raises `ValueError` for an unknown name and for something that cannot be an answer.
-
-    >>> check("saddle-and-minima-twice", 2.0)
-    Not yet. That is ρ itself, the ratio of the rates. Which q belongs to it?
-    """
+    """The `Reply` to `answer`: what `pcbook.check` says. It remembers wrong answers, and its hints grow with them."""
     exercises = every()
     if name not in exercises:
         raise ValueError(f"name = {name!r}: must be one of {', '.join(exercises)}")
