@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from pcbook import chapters, claims
+from pcbook.verdicts import label
 
 
 def entries(module):
@@ -37,13 +38,6 @@ def text(module, folder):
         parts += [f"- `{n}`: {prose(inspect.getdoc(m))}" for n, m in methods(item)]
         parts.append(places(full, inspect.getdoc(item), folder))
     return "\n\n".join(part for part in parts if part)
-
-
-def label(full):
-    """The label of an entry: "api-onemlp-loss" for "onemlp.loss". Labels know no capitals, so a class says so."""
-    module, _, name = full.rpartition(".")
-    kind = "class-" if name[:1].isupper() else ""
-    return f"api-{module}-{kind}{name}".replace(".", "-").replace("_", "-").replace("--", "-").lower()
 
 
 def signature(item):

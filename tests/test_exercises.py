@@ -52,7 +52,7 @@ def toy(right, **settings):
         ([1.0, 5.0], [5.0, 1.0], "order"),
         ([[1.0, 5.0], [2.0, 3.0]], [[1.0, 2.0], [5.0, 3.0]], "transposed"),
         (np.arange(6.0).reshape(2, 3), np.arange(6.0).reshape(2, 3).T, "transposed"),
-        (np.ones((2, 3)), 7 * np.ones((3, 2)), "shape (3, 2), rows and columns"),
+        (np.ones((2, 3)), 7 * np.ones((3, 2)), "Rows and columns"),
         ([1.0, 2.0], [1.0, 2.0, 3.0], "shape (3,)"),
     ],
 )
@@ -110,8 +110,12 @@ def test_what_is_no_function_is_refused_in_a_sentence(answer):
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match="name = 'free-energy-setps': must be one of .*free-energy-steps"):
+    with pytest.raises(
+        ValueError, match="name = 'free-energy-setps': must be the name of an exercise, such as free-energy-steps"
+    ):
         pcbook.check("free-energy-setps", 1)
+    with pytest.raises(ValueError, match="such as .*landscape-line.*which-way-newton"):
+        pcbook.check("q", 1)
 
 
 @pytest.mark.parametrize(

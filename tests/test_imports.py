@@ -85,7 +85,7 @@ ALLOWED = {
     "quiz": {"page", "IPython", "markdown_it"},
     "chapters": set(),
     "chapter_map": {"chapters", "page", "IPython"},
-    "reference": {"chapters", "claims"},
+    "reference": {"chapters", "claims", "verdicts"},
     "figures": {"checks", "numpy", "plotly"},
     "controls": {"numpy", "ipywidgets"},
     "sliders": {"page", "controls", "ipywidgets"},

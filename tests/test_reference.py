@@ -73,6 +73,8 @@ def test_chapters_and_reference_link_to_each_other(site):
     assert 'href="landscape.html#claim-e11"' in page
     assert 'id="api-onemlp-loss"' in page and 'href="api.html#api-onemlp-loss"' in notation
     assert "% api" not in page
+    landscape = (site / "book" / "landscape.html").read_text(encoding="utf-8")
+    assert 'href="api.html#api-onemlp-equilibrated-energy"' in landscape
     ledger = (site / "book" / "ledger.html").read_text(encoding="utf-8")
     linked = set(re.findall(r'href="api.html#([\w-]+)"', ledger))
     named = {claim.function for claim in claims.CLAIMS.values() if not claim.function.startswith("experiments.")}

@@ -1,5 +1,6 @@
 """The exercises of the chapters, and `check`. One module a chapter; right answers are computed by the kernels."""
 
+import difflib
 import importlib
 import pkgutil
 from collections import Counter
@@ -25,7 +26,8 @@ def check(name, answer):
     """The `Reply` to `answer`: what `pcbook.check` says. It remembers wrong answers, and its hints grow with them."""
     exercises = every()
     if name not in exercises:
-        raise ValueError(f"name = {name!r}: must be one of {', '.join(exercises)}")
+        known = difflib.get_close_matches(str(name), exercises, cutoff=0.5) or exercises
+        raise ValueError(f"name = {name!r}: must be the name of an exercise, such as {', '.join(known)}")
     reply = exercises[name].reply(answer, _wrong[name])
     _wrong[name] = 0 if reply.right else _wrong[name] + 1
     return reply

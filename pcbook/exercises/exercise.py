@@ -79,8 +79,8 @@ class Exercise:
                 if self._same(found, slip(right)):
                     return says
         if found.shape != right.shape:
-            transposed = "rows and columns have changed places" if found.shape == right.T.shape else "another one"
-            return f"It has the shape {found.shape}, {transposed}: asked for is {self.asks}."
+            turned = " Rows and columns have changed places." if found.shape == right.T.shape else ""
+            return f"It has the shape {found.shape}; asked for is {self.asks}.{turned}"
         return ""
 
     def _same(self, found, right):
