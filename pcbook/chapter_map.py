@@ -1,14 +1,17 @@
 """The map of the chapters: which rests on which, drawn from their front matter as a picture made of links."""
 
 import html
-import textwrap
 
 from IPython.display import HTML, display
 
 from pcbook import chapters
 from pcbook.page import is_static
 
-WIDE, HIGH, GAP, RISE, LINE = 215, 92, 18, 44, 19  # of a box and between boxes, in the picture's own units
+WIDE, HIGH, GAP, RISE = 215, 92, 18, 44  # of a box and between boxes, in the picture's own units
+LINK = (  # here, because a live notebook has no style sheet of the book's
+    "box-sizing:border-box;height:100%;display:flex;flex-direction:column;justify-content:center;align-items:center;"
+    "padding:0 0.75em;border:1px solid;border-radius:8px;text-align:center;font-size:16px;line-height:1.25"
+)
 
 
 def show_map(folder="."):
@@ -60,21 +63,15 @@ def arrow(start, end):
 
 
 def box(chapter, place, book):
-    """One chapter: a link with its title on up to three lines, and the minutes that it takes."""
+    """One chapter: a link with its title, and the minutes that it takes. HTML inside the picture, so it wraps."""
     x, y = place
-    lines = [(line, 16) for line in textwrap.wrap(short(chapter.title), 24)] + [(f"{chapter.minutes} min", 14)]
-    top = y + HIGH / 2 - (len(lines) - 1) * LINE / 2 + 5
-    words = "".join(
-        f'<tspan x="{x:g}" y="{top + i * LINE:g}" font-size="{size}">{html.escape(line)}</tspan>'
-        for i, (line, size) in enumerate(lines)
-    )
     rests_on = " and ".join(short(book[p].title) for p in chapters.direct(chapter.slug, book))
     label = f"{chapter.title}. {chapter.minutes} minutes. " + (f"Rests on {rests_on}." if rests_on else "Start here.")
     target = f"{chapter.slug}.{'html' if is_static() else 'ipynb'}"
     return (
-        f'<a href="{target}" aria-label="{html.escape(label)}">'
-        f'<rect x="{x - WIDE / 2:g}" y="{y:g}" width="{WIDE}" height="{HIGH}" rx="8" fill="currentColor" '
-        f'fill-opacity="0.06" stroke="currentColor"/><text text-anchor="middle" fill="currentColor">{words}</text></a>'
+        f'<foreignObject x="{x - WIDE / 2:g}" y="{y:g}" width="{WIDE}" height="{HIGH}">'
+        f'<a href="{target}" aria-label="{html.escape(label)}" style="{LINK}">{html.escape(short(chapter.title))}'
+        f'<span style="font-size:0.875em">{chapter.minutes} min</span></a></foreignObject>'
     )
 
 

@@ -58,7 +58,7 @@ class Verdict:
 
 
 def label(function):
-    """The label of its entry on the API page: "api-onemlp-loss"; a class, "theorem.Step", has "api-theorem-class-step"."""
+    """The label of an entry of the API page: "api-onemlp-loss"; a class, "theorem.Step": "api-theorem-class-step"."""
     module, _, name = function.rpartition(".")
     kind = "class-" if name[:1].isupper() else ""
     return f"api-{module}-{kind}{name}".replace(".", "-").replace("_", "-").replace("--", "-").lower()

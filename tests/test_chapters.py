@@ -109,6 +109,6 @@ def test_boxes_do_not_overlap_and_links_follow_the_place(monkeypatch):
     monkeypatch.delenv("PCBOOK_STATIC", raising=False)
     picture = ElementTree.fromstring(chapter_map.svg(BOOK))
     assert {link.get("href") for link in picture.iter("a")} == {f"{slug}.ipynb" for slug in BOOK}
-    corners = [(float(r.get("x")), float(r.get("y"))) for r in picture.iter("rect")]
+    corners = [(float(r.get("x")), float(r.get("y"))) for r in picture.iter("foreignObject")]
     for i, (x, y) in enumerate(corners):
         assert all(abs(x - u) >= chapter_map.WIDE or abs(y - v) >= chapter_map.HIGH for u, v in corners[:i])

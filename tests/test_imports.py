@@ -82,7 +82,7 @@ ALLOWED = {
     "verdicts_optimisers": {"experiments", "intervals", "verdicts", "numpy"},
     "claims": {"verdicts"},
     "page": {"numpy", "plotly", "IPython", "ipywidgets", "anywidget", "markdown_it"},
-    "quiz": {"page", "IPython", "markdown_it"},
+    "quiz": {"page", "IPython"},
     "chapters": set(),
     "chapter_map": {"chapters", "page", "IPython"},
     "reference": {"chapters", "claims", "verdicts"},
