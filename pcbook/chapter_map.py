@@ -1,6 +1,7 @@
 """The map of the chapters: which rests on which, drawn from their front matter as a picture made of links."""
 
 import html
+import itertools
 
 from IPython.display import HTML, display
 
@@ -21,20 +22,14 @@ def show_map(folder="."):
 
 def svg(book):
     """The map of `book` ({slug: `Chapter`}, prerequisites first) as inline SVG without script or style sheet."""
-    rows = layers(book)
-    width = max(len(row) for row in rows) * (WIDE + GAP)
-    places = {
-        slug: (width / 2 + (i - (len(row) - 1) / 2) * (WIDE + GAP), depth * (HIGH + RISE) + 2)
-        for depth, row in enumerate(rows)
-        for i, slug in enumerate(row)
-    }
-    arrows = "".join(
-        arrow(places[below], places[slug]) for slug in book for below in sorted(chapters.direct(slug, book))
-    )
-    boxes = "".join(box(book[slug], place, book) for slug, place in places.items())
+    rows, below = layers(book)
+    width = 2 * max(abs(x) + WIDE / 2 * (name in book) for row in rows for name, x in row.items()) + GAP
+    places = {name: (width / 2 + x, i * (HIGH + RISE) + 2) for i, row in enumerate(rows) for name, x in row.items()}
+    arrows = "".join(arrow(places[p], places[name], name in book) for name in places for p in below[name])
+    boxes = "".join(box(chapter, places[slug], book) for slug, chapter in book.items())
     height = len(rows) * (HIGH + RISE) - RISE + 4
     return (
-        f'<svg class="pc-map" viewBox="0 0 {width} {height}" style="max-width:100%;width:{width}px;height:auto" '
+        f'<svg class="pc-map" viewBox="0 0 {width:g} {height}" style="max-width:100%;width:{width:g}px;height:auto" '
         'role="group" aria-label="The chapters, each below those that it rests on" font-family="inherit">'
         '<defs><marker id="pc-map-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9" markerHeight="9" '
         'orient="auto"><path d="M0 0L8 4L0 8z" fill="currentColor"/></marker></defs>'
@@ -43,23 +38,40 @@ def svg(book):
 
 
 def layers(book):
-    """Slugs by level; within a level each stands near the middle of what it rests on, so that arrows rarely cross."""
+    """The rows of the map, each {name: distance from the middle}, and {name: names that its arrows come from}.
+
+    A name is a slug, or stands for a narrow gap in a row that an arrow passes on its way to a later one. In a row
+    each stands near the middle of what it rests on, so that arrows rarely cross.
+    """
+    depth = {slug: chapters.level(slug, book) for slug in book}
+    below = {slug: [through(p, slug, depth) for p in chapters.direct(slug, book)] for slug in book}
+    ways = [way for found in below.values() for way in found]
+    below = {slug: [way[-1] for way in found] for slug, found in below.items()}
+    below |= {gap: [before] for way in ways for before, gap in itertools.pairwise(way)}
+    depth |= {gap: depth[way[0]] + i for way in ways for i, gap in enumerate(way)}
     rows, at = [], {}
-    for depth in range(1 + max(chapters.level(slug, book) for slug in book)):
-        row = [slug for slug in book if chapters.level(slug, book) == depth]
-        below = {slug: [at[p] for p in chapters.direct(slug, book)] or [0.0] for slug in row}
-        middle = {slug: sum(places) / len(places) for slug, places in below.items()}
-        row = sorted(row, key=lambda slug, middle=middle: (middle[slug], slug))
-        at |= {slug: i - (len(row) - 1) / 2 for i, slug in enumerate(row)}
-        rows.append(row)
-    return rows
+    for level in range(1 + max(depth.values())):
+        row = [name for name in depth if depth[name] == level]
+        middle = {name: sum(at[p] for p in below[name]) / max(1, len(below[name])) for name in row}
+        row = sorted(row, key=lambda name, middle=middle: (middle[name], name))
+        sizes = [GAP + (WIDE if name in book else 0) for name in row]
+        ends = itertools.accumulate(sizes)
+        rows.append({name: end - (size + sum(sizes)) / 2 for name, end, size in zip(row, ends, sizes, strict=True)})
+        at |= rows[-1]
+    return rows, below
 
 
-def arrow(start, end):
+def through(start, end, depth):
+    """`start` and the gaps that an arrow from it passes in the rows before that of `end`."""
+    return [start, *(f"{start} to {end}, row {row}" for row in range(depth[start] + 1, depth[end]))]
+
+
+def arrow(start, end, arrives):
+    """A curve from under `start` to the top of `end`, with a tip if it arrives there, else on past the row."""
     (x0, y0), (x1, y1) = (start[0], start[1] + HIGH), (end[0], end[1] - 3)
-    bend = 0.6 * min(RISE, y1 - y0)
-    curve = f"M{x0:g} {y0:g}C{x0:g} {y0 + bend:g} {x1:g} {y1 - bend:g} {x1:g} {y1:g}"
-    return f'<path marker-end="url(#pc-map-tip)" d="{curve}"/>'
+    curve = f"M{x0:g} {y0:g}C{x0:g} {y0 + 0.6 * RISE:g} {x1:g} {y1 - 0.6 * RISE:g} {x1:g} {y1:g}"
+    tip, rest = (' marker-end="url(#pc-map-tip)"', "") if arrives else ("", f"V{end[1] + HIGH:g}")
+    return f'<path{tip} d="{curve}{rest}"/>'
 
 
 def box(chapter, place, book):

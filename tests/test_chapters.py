@@ -84,7 +84,8 @@ def test_levels_and_direct_prerequisites():
     book = chain(("a", []), ("b", ["a", "notation"]), ("c", ["a", "b"]), ("d", ["a"]))
     assert [chapters.level(slug, book) for slug in book] == [0, 1, 2, 1]
     assert chapters.direct("c", book) == ["b"], "b rests on a already"
-    assert chapter_map.layers(book) == [["a"], ["b", "d"], ["c"]]
+    rows, _ = chapter_map.layers(book)
+    assert [list(row) for row in rows] == [["a"], ["b", "d"], ["c"]]
     with pytest.raises(ValueError, match="circle: a → b → a"):
         chapters.level("a", chain(("a", ["b"]), ("b", ["a"])))
 
@@ -103,6 +104,14 @@ def test_the_map_links_every_chapter_and_draws_every_direct_prerequisite(monkeyp
     for path in arrows:  # downwards: from a prerequisite to what rests on it
         numbers = [float(n) for n in re.findall(r"-?[\d.]+", path.get("d"))]
         assert numbers[1] < numbers[-1]
+
+
+def test_an_arrow_to_a_later_row_passes_between_the_boxes():
+    book = chain(("a", []), ("b", ["a"]), ("c", ["b"]), ("z", ["a"]), ("d", ["c", "z"]))
+    rows, below = chapter_map.layers(book)
+    gap = "z to d, row 2"
+    assert list(rows[2]) == ["c", gap] and below["d"] == ["c", gap] and below[gap] == ["z"]
+    assert abs(rows[2][gap] - rows[2]["c"]) >= chapter_map.WIDE / 2
 
 
 def test_boxes_do_not_overlap_and_links_follow_the_place(monkeypatch):
