@@ -3,7 +3,7 @@
 import importlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pcbook import verdicts
 from pcbook.verdicts import CORRECTED, Verdict, proved
@@ -37,7 +37,8 @@ def verdict(claim_id, seed=0):
     """The verdict on `CLAIMS[claim_id]`, computed now from `seed`. `ValueError` for an unknown id."""
     if claim_id not in CLAIMS:
         raise ValueError(f"claim_id = {claim_id!r}: must be one of {', '.join(CLAIMS)}")
-    return CLAIMS[claim_id].judge(seed)
+    claim = CLAIMS[claim_id]
+    return replace(claim.judge(seed), function=claim.function)
 
 
 _ROWS = [

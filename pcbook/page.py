@@ -7,6 +7,7 @@ import base64
 import html
 import json
 import os
+import re
 
 import anywidget
 import ipywidgets
@@ -16,6 +17,7 @@ from markdown_it import MarkdownIt
 from plotly.graph_objects import Figure, FigureWidget
 
 HEIGHT = 380  # pixels, unless a figure sets its own
+PLACE = 0xE000  # private characters stand in for mathematics while Markdown is read
 CODES = {"f": "f4", "i": "i4", "u": "u4"}  # numpy kind -> the four-byte type that the page receives
 
 
@@ -94,7 +96,7 @@ def to_html(panels, payload, caption, alt, controls=""):
         f"<noscript>{alt} (This figure needs JavaScript.)</noscript>{controls}"
         f'<div class="pc-panels" role="group" aria-label="{alt}">{boxes}</div>'
         f'<script type="application/json">{data}</script></div>'
-        f"<figcaption>{_inline(caption)}</figcaption></figure>"
+        f"<figcaption>{markup(caption)}</figcaption></figure>"
     )
 
 
@@ -111,7 +113,7 @@ def to_widget(panels, caption, alt, above=()):
         panel.layout.update(height=panel.layout.height or HEIGHT, autosize=True, uirevision="keep")
     boxes = ipywidgets.Box([ipywidgets.Box([panel], layout=place) for panel in live], layout={"flex_flow": "row wrap"})
     hidden = f'<span style="position:absolute;clip-path:inset(50%)">{html.escape(alt)}</span>'
-    words = ipywidgets.HTML(f"<p>{_inline(caption)}{hidden}</p>")
+    words = ipywidgets.HTML(f"<p>{markup(caption)}{hidden}</p>")
     body = ipywidgets.VBox([Fit(), *above, boxes, words])
     body.panels = live
     return body
@@ -145,17 +147,32 @@ def say(text, fold=None):
         display(Markdown(text))
     elif is_static():
         display(Markdown(f"::::{{admonition}} {fold}\n:class: dropdown\n\n{text}\n::::"))
-    else:
-        display(Markdown(f"<details><summary>{fold}</summary>\n\n{text}\n\n</details>"))
+    else:  # as HTML: JupyterLab does not typeset what Markdown holds inside of HTML
+        body = f"<details><summary{marker()}>{markup(fold)}</summary>{markup(text, block=True)}</details>"
+        display({"text/html": body, "text/plain": text}, raw=True)
+
+
+def marker():
+    """What gives a `<summary>` its triangle back, which JupyterLab takes away; nothing in the built book."""
+    return "" if is_static() else ' style="list-style:revert;cursor:pointer"'
+
+
+def markup(text, block=False):
+    """Markdown as HTML; $mathematics$ as the built book marks it for MathJax, or left for the live page to typeset."""
+    parser = MarkdownIt().enable("table")
+    formulas = re.findall(r"\$[^$]+\$", text)
+    for i, formula in enumerate(formulas):
+        text = text.replace(formula, chr(PLACE + i), 1)
+    result = (parser.render if block else parser.renderInline)(text)
+    for i, formula in enumerate(map(html.escape, formulas)):
+        static = f'<span class="math notranslate nohighlight">\\({formula[1:-1]}\\)</span>'
+        result = result.replace(chr(PLACE + i), static if is_static() else formula)
+    return result
 
 
 def link(text, chapter, label):
-    """Markdown that links to a labelled place: in the book to the place, under a kernel to the chapter's notebook."""
-    return f"[{text}](#{label})" if is_static() else f"[{text}]({chapter}.ipynb)"
-
-
-def _inline(text):
-    return MarkdownIt().renderInline(text)
+    """Markdown that links to a labelled place: in the book to the place, under a kernel to the page's file."""
+    return f"[{text}](#{label})" if is_static() else f"[{text}]({chapter if '.' in chapter else chapter + '.ipynb'})"
 
 
 def _difference(old, new):

@@ -6,6 +6,7 @@ measures, and each part of the claim holds or fails by its 95 % confidence inter
 
 import functools
 import html
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,15 +36,32 @@ class Verdict:
     outcome: str
     evidence: str
     parts: dict[str, bool]
+    function: str = ""  # the kernel behind the claim
 
     def _repr_html_(self):
-        """The verdict as a box: outcome, evidence, and the parts with whether each held."""
+        """The verdict as a box: outcome, evidence, the parts with whether each held, and the kernel."""
         rows = "".join(f"<li>{'✓' if held else '✗'} {html.escape(part)}</li>" for part, held in self.parts.items())
         kind = self.outcome.replace(" ", "-")
         return (
             f'<div class="pc-verdict pc-{kind}"><p><strong>Verdict: {self.outcome}.</strong> '
-            f"{html.escape(self.evidence)}</p><ul>{rows}</ul></div>"
+            f"{html.escape(self.evidence)}</p><ul>{rows}</ul>{self._kernel()}</div>"
         )
+
+    def _kernel(self):
+        """A line that names the kernel; in the built book it links to the kernel's entry on the API page."""
+        if not self.function:
+            return ""
+        name = f"<code>{self.function}</code>"
+        if os.environ.get("PCBOOK_STATIC") == "1" and not self.function.startswith("experiments."):
+            name = f'<a href="api.html#{label(self.function)}">{name}</a>'
+        return f"<p>Computed by {name}.</p>"
+
+
+def label(function):
+    """The label of an entry of the API page: "api-onemlp-loss"; a class, "theorem.Step": "api-theorem-class-step"."""
+    module, _, name = function.rpartition(".")
+    kind = "class-" if name[:1].isupper() else ""
+    return f"api-{module}-{kind}{name}".replace(".", "-").replace("_", "-").replace("--", "-").lower()
 
 
 def measured(evidence, **parts):

@@ -168,5 +168,23 @@ def test_a_page_loads_plotly_only_when_it_needs_it_and_print_draws_every_figure(
     context.close()
 
 
+def test_a_quiz_answers_by_keyboard_without_a_script_and_opens_on_paper(browser, site):
+    name = next(name for name in PAGES if b'class="pc-quiz"' in (site / f"{name}.html").read_bytes())
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto((site / f"{name}.html").as_uri())
+    options = page.locator(".pc-quiz details")
+    assert not any(says.is_visible() for says in options.locator("p").all())
+    for option in options.all():
+        option.locator("summary").focus()
+        page.keyboard.press("Enter")
+        assert option.locator("p").inner_text().startswith(("Yes", "No"))
+        assert option.locator("p").is_visible()
+        page.keyboard.press("Enter")
+    page.emulate_media(media="print")
+    assert all(says.bounding_box()["height"] > 10 for says in options.locator("p").all())
+    context.close()
+
+
 def first_with_figures(site):
     return next(name for name in PAGES if b'class="pc-explorer"' in (site / f"{name}.html").read_bytes())

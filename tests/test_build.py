@@ -1,5 +1,6 @@
 """The build on a book of one page: it reruns what changed, trusts what did not, and fails on any warning."""
 
+import importlib
 import shutil
 
 import nbformat
@@ -85,6 +86,20 @@ def test_a_fault_in_a_page_fails_the_build(tiny, fault, messages):
     assert result.returncode != 0, result.stdout
     for message in messages:
         assert message in result.stdout
+
+
+def test_a_chapter_that_describes_itself_anew_reruns_the_map(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
+    extension = importlib.import_module("pcbook_sphinx")
+    (tmp_path / "book").mkdir()
+    path = tmp_path / "book" / "landscape.ipynb"
+    text = (ROOT / "book" / "landscape.ipynb").read_text(encoding="utf-8")
+    said = []
+    for old, new in (("", ""), ("*Reading time:* 35", "*Reading time:* 34"), ("## Summary", "## In short")):
+        assert old in text
+        path.write_text(text.replace(old, new), encoding="utf-8") if old else path.write_text(text, encoding="utf-8")
+        said.append(extension.front_matter(tmp_path))
+    assert said[0] == said[2] != said[1]
 
 
 def test_every_page_is_in_the_table_of_contents():

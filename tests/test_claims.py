@@ -47,6 +47,22 @@ def test_a_false_theorem_is_no_verdict(monkeypatch):
         claims.verdict("A.4")
 
 
+def test_a_verdict_names_its_kernel_and_the_book_links_to_it(monkeypatch):
+    monkeypatch.delenv("PCBOOK_STATIC", raising=False)
+    box = claims.verdict("E11–E13")._repr_html_()
+    assert "Computed by <code>onemlp.equilibrated_energy</code>." in box
+    monkeypatch.setenv("PCBOOK_STATIC", "1")
+    linked = claims.verdict("E11–E13")._repr_html_()
+    assert '<a href="api.html#api-onemlp-equilibrated-energy"><code>onemlp.equilibrated_energy</code></a>' in linked
+    assert "href" not in verdicts.Verdict(verdicts.PROVED, "", {}, "experiments.toy.training")._repr_html_()
+
+
+def test_labels_tell_a_class_from_a_function():
+    assert verdicts.label("onemlp.loss") == "api-onemlp-loss"
+    assert verdicts.label("trust_region.step") != verdicts.label("trust_region.Step") == "api-trust-region-class-step"
+    assert verdicts.label("check") == "api-check"
+
+
 def test_unknown_claim_is_named():
     with pytest.raises(ValueError, match="F99"):
         claims.verdict("F99")

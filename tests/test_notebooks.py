@@ -29,6 +29,7 @@ def test_chapter_runs_in_a_live_kernel(path, monkeypatch):
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
     streams = [o.text for cell in notebook.cells for o in cell.get("outputs", []) if o.get("name") == "stderr"]
     assert not streams
+    assert "✗ Not yet" not in str(notebook), "an exercise's own solution is not accepted"
     if "_explorer(" in path.read_text(encoding="utf-8"):
         assert "application/vnd.jupyter.widget-view+json" in str(notebook)
 

@@ -44,3 +44,20 @@ def test_every_requirement_is_pinned_and_locked():
     named = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     loose = [line for line in named if line and not line.startswith(("#", "-")) and "==" not in line]
     assert not loose
+
+
+def test_every_word_of_the_glossary_is_linked_from_a_chapter():
+    glossary = (ROOT / "book" / "glossary.md").read_text(encoding="utf-8").partition("```{glossary}\n")[2]
+    words = set(re.findall(r"^(?! )(\S[^\n]*)\n  ", glossary, re.MULTILINE))
+    assert list(words) and len(words) > 25
+    chapters = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("*.ipynb"))
+    linked = {
+        found for pair in re.findall(r"\{term\}`(?:[^`<]*<([^>]*)>|([^`<]*))`", chapters) for found in pair if found
+    }
+    assert linked == words
+
+
+def test_the_glossary_is_in_alphabetical_order():
+    glossary = (ROOT / "book" / "glossary.md").read_text(encoding="utf-8").partition("```{glossary}\n")[2]
+    words = re.findall(r"^(?! )(\S[^\n]*)\n  ", glossary, re.MULTILINE)
+    assert words == sorted(words, key=lambda word: word.lower().replace("μ", "m"))

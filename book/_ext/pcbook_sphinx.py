@@ -8,9 +8,12 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
+
+from docutils import nodes
 
 COMPUTED_FROM = (
     "pcbook/**/*.py",
@@ -40,6 +43,14 @@ def digest(root, patterns):
     return total.hexdigest()[:16]
 
 
+def front_matter(root):
+    """What chapters say of themselves and the landing page's map is drawn from."""
+    from pcbook import chapters
+
+    book = chapters.read_all(Path(root) / "book").values()
+    return repr([(c.slug, c.title, c.prerequisites, c.minutes) for c in book]).encode()
+
+
 def prepare_execution(app, config):
     """Kernels import this checkout and draw for the page.
 
@@ -52,10 +63,9 @@ def prepare_execution(app, config):
         filter(None, (root, os.environ.get("PYTHONPATH")))
     )
     sys.path.insert(0, root)
-    caches, current = (
-        Path(app.outdir).parent / ".jupyter_cache",
-        digest(root, COMPUTED_FROM),
-    )
+    caches = Path(app.outdir).parent / ".jupyter_cache"
+    said = hashlib.sha256(front_matter(root)).hexdigest()[:8]
+    current = f"{digest(root, COMPUTED_FROM)}-{said}"
     for old in caches.glob("*/"):
         if old.name != current:
             shutil.rmtree(old)
@@ -68,6 +78,36 @@ def add_assets(app, config):
     config.html_static_path.append(str(Path(__file__).parent.parent / "_static"))
     app.add_css_file("pcbook.css")
     app.add_js_file("pcbook.js", loading_method="defer")
+
+
+def write_reference(app, docname, source):
+    """A line `% api: onemlp` of a page becomes the reference of that module."""
+    if "\n% api:" not in source[0]:
+        return
+    from pcbook import reference
+
+    book = Path(app.srcdir) / "book"
+    source[0] = re.sub(
+        r"^% api: ?(\w*)$",
+        lambda line: reference.text(line[1], book),
+        source[0],
+        flags=re.MULTILINE,
+    )
+
+
+def link_names(app, doctree, docname):
+    """Inline code that names a function of the reference links to its entry."""
+    from pcbook import reference
+
+    labels = app.env.get_domain("std").anonlabels
+    for literal in list(doctree.findall(nodes.literal)):
+        home, target = labels.get(reference.label(literal.astext()), ("", ""))
+        linked = isinstance(literal.parent, nodes.reference | nodes.title)
+        if home and home != docname and not linked:
+            uri = f"{app.builder.get_relative_uri(docname, home)}#{target}"
+            link = nodes.reference("", "", internal=True, refuri=uri)
+            literal.replace_self(link)
+            link.append(literal)
 
 
 def drop_thebe(app):
@@ -115,5 +155,7 @@ def setup(app):
     app.connect("config-inited", prepare_execution)
     app.connect("config-inited", add_assets)
     app.connect("builder-inited", drop_thebe)
+    app.connect("source-read", write_reference)
+    app.connect("doctree-resolved", link_names)
     app.connect("build-finished", vendor)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
