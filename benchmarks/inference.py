@@ -118,7 +118,7 @@ def train(net, batches, rate, options):
     full = [update for update, (x, _) in enumerate(batches) if len(x) == len(batches[0][0])]
     marks = {round(i * (len(full) - 1) / max(options.checkpoints - 1, 1)) for i in range(options.checkpoints)}
     marks = {full[i] for i in marks} | {len(batches) - 1}
-    solvers, rounds = {"auto": contenders.SOLVERS["auto"]}, min(options.rounds, 7)
+    solvers, rounds = {"auto": contenders.SOLVERS["auto"]}, options.rounds
     for update, (x, y) in enumerate(batches):
         if update in marks:
             loss = float(network.loss(net, x, y).mean())

@@ -69,7 +69,7 @@ def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
 
     if method == "euler":
         return result(euler.solve(net, x, y, limit), limit, (("euler", len(x)),))
-    answer = _response(net, network.ACTIVATIONS[net.activation].slope(start.u, start.h), warm, tolerance)
+    answer = _response(net, start, warm, tolerance)
     first = method if method != "auto" else "secant" if not kinked else "kink"
     if method == "auto" and kinked and len(x) <= FEW and len(x) * sum(net.sizes[1:-1]) <= SMALL:
         first, limit = "lagrangian", LIMITS["lagrangian"] if max_iterations is None else limit
@@ -131,7 +131,7 @@ def _without_hidden_layers(net, x, y, tolerance):
     return Equilibrium(net, x, y, output, tolerance, 0, lambda: state, None, (("exact", len(x)),))
 
 
-def _response(net, slopes, warm, tolerance):
+def _response(net, start, warm, tolerance):
     """The network's response, or the one that a warm start brings along, unless it is stale.
 
     J of the last hidden layer is W_L as it was: how far W_L has moved since then is known without any product. One
@@ -144,7 +144,7 @@ def _response(net, slopes, warm, tolerance):
         top, old = net.weights[-1], warm.response.adjoint[..., -net.sizes[-2] :]
         if float((top - old).norm()) <= STALE * tolerance * float(top.norm()):
             return warm.response
-    return mean_field(net, slopes)
+    return mean_field(net, start and fixed_point.mean_slopes(net, start))
 
 
 def _fits(method, net):

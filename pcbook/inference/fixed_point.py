@@ -105,6 +105,14 @@ def state_of(net, here, lam):
     )
 
 
+def mean_slopes(net, start):
+    """The mean of φ′(u) over the batch, (N,), at a `Pass` without errors; None for 1."""
+    slope, widths = network.ACTIVATIONS[net.activation].slope, net.sizes[1:-1]
+    # Layer by layer, because one layer fits in the processor's cache.
+    layers = zip(start.u.split(widths, dim=1), start.h.split(widths, dim=1), strict=True)
+    return None if net.activation == "linear" else torch.cat([slope(u, h).mean(0) for u, h in layers])
+
+
 def predict(net, rule, residual, start, response):
     """λ and the memory near the equilibrium, from the response alone: no product wider than n_L rows.
 

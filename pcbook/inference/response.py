@@ -51,14 +51,14 @@ class Response:
 
 
 def mean_field(net, slopes):
-    """The `Response` at the batch's mean slopes φ′(u), (B, N) or None for 1."""
-    return _response(net, None if slopes is None else slopes.mean(0))
+    """The `Response` at the mean slopes φ′(u) over a batch, (N,) or None for 1."""
+    return _response(net, slopes)
 
 
 def per_sample(net, slopes):
     """The `Response` of every sample at its own slopes (B, N); the mean field's where that is too large."""
     if slopes is None or slopes.numel() * net.sizes[-1] > ENTRIES:
-        return mean_field(net, slopes)
+        return mean_field(net, None if slopes is None else slopes.mean(0))
     return _response(net, slopes[:, None])
 
 
