@@ -397,7 +397,7 @@ _ROWS = [
         later("verdicts_chains", "judge_scaling"),
     ),
     Claim(
-        "C2",
+        "C2 deep",
         "Our question",
         "PC is the faster one on deep chains whether 0.1 is the inputs' standard deviation or their variance.",
         "deep-chains",

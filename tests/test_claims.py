@@ -30,6 +30,10 @@ def test_verdict_is_the_same_for_other_seeds(claim):
     assert all(v.evidence for v in found)
 
 
+def test_no_two_rows_have_the_same_id():
+    assert [row.id for row in claims._ROWS] == list(claims.CLAIMS)
+
+
 def test_measured_verdict_follows_its_parts():
     assert verdicts.measured("", a=True, b=True).outcome == verdicts.REPRODUCED
     assert verdicts.measured("", a=True, b=False).outcome == verdicts.IN_PART
