@@ -16,7 +16,8 @@ import torch
 
 from pcbook import checks
 
-# φ(u); φ′(u) from u and h = φ(u); φ″(u); whether φ′ jumps at 0. A slope or bend of None stands for 1 or 0 everywhere.
+# φ(u), into `out` if given; φ′(u) from u and h = φ(u); φ″(u); whether φ′ jumps at 0.
+# A slope or bend of None stands for 1 or 0 everywhere.
 Activation = namedtuple("Activation", "function slope bend kinked")
 LEAK = 0.01
 
@@ -30,8 +31,28 @@ def _tanh_bend(u):
     return 2 * h * (h * h - 1)
 
 
-def _softplus(u):
-    return torch.nn.functional.softplus(u, threshold=40.0)
+def _linear(u, out=None):
+    return _into(out, u)
+
+
+def _relu(u, out=None):
+    return torch.relu(u) if out is None else torch.clamp_min(u, 0.0, out=out)  # autograd's slope at 0 differs
+
+
+def _leaky_relu(u, out=None):
+    return _into(out, torch.nn.functional.leaky_relu(u, LEAK))
+
+
+def _softplus(u, out=None):
+    return _into(out, torch.nn.functional.softplus(u, threshold=40.0))
+
+
+def _gelu(u, out=None):
+    return _into(out, torch.nn.functional.gelu(u))
+
+
+def _into(out, value):
+    return value if out is None else out.copy_(value)
 
 
 def _softplus_bend(u):
@@ -51,17 +72,13 @@ def _normal(u):
     return torch.exp(-0.5 * u * u) / math.sqrt(2 * math.pi)
 
 
-def _leaky_relu(u):
-    return torch.nn.functional.leaky_relu(u, LEAK)
-
-
 ACTIVATIONS = {
-    "linear": Activation(lambda u: u, lambda u, h: None, lambda u: None, False),
+    "linear": Activation(_linear, lambda u, h: None, lambda u: None, False),
     "tanh": Activation(torch.tanh, _tanh_slope, _tanh_bend, False),
-    "relu": Activation(torch.relu, lambda u, h: (u > 0).to(u.dtype), lambda u: None, True),
+    "relu": Activation(_relu, lambda u, h: (u > 0).to(u.dtype), lambda u: None, True),
     "leaky_relu": Activation(_leaky_relu, lambda u, h: (u > 0).to(u.dtype) * (1 - LEAK) + LEAK, lambda u: None, True),
     "softplus": Activation(_softplus, lambda u, h: torch.sigmoid(u), _softplus_bend, False),
-    "gelu": Activation(torch.nn.functional.gelu, _gelu_slope, _gelu_bend, False),
+    "gelu": Activation(_gelu, _gelu_slope, _gelu_bend, False),
 }
 SCHEMES = ("default", "he", "orthogonal", "mupc", "uniform")
 DTYPES = (torch.float32, torch.float64)

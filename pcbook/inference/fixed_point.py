@@ -82,15 +82,20 @@ def up(net, x, errors=None, heights=True, lowest=None):
     """
     function, widths = network.ACTIVATIONS[net.activation].function, net.sizes[1:-1]
     u = x.new_empty(len(x), sum(widths))
-    z, inputs = torch.empty_like(u), [x]
-    parts = [None] * len(widths) if errors is None else errors.split(widths, dim=1)
-    for l, (below, above, e) in enumerate(zip(u.split(widths, dim=1), z.split(widths, dim=1), parts, strict=True)):
+    z, h = torch.empty_like(u), torch.empty_like(u) if heights and errors is not None else None
+    views = [[None] * len(widths) if v is None else v.split(widths, dim=1) for v in (u, z, h, errors)]
+    inputs = [x]
+    for l, (below, above, height, e) in enumerate(zip(*views, strict=True)):
         if l or lowest is None:
             network.preactivation(net, l, inputs[-1], out=below)
         else:
             below.copy_(lowest)
-        inputs.append(above.copy_(function(below)) if e is None else torch.add(function(below), e, out=above))
-    h = z if errors is None else z - errors if heights else None
+        if e is None:
+            function(below, out=above)
+        else:
+            torch.add(function(below, out=height), e, out=above)
+        inputs.append(above)
+    h = z if errors is None else h
     return Pass(inputs, u, h, network.preactivation(net, -1, inputs[-1]))
 
 
