@@ -52,6 +52,9 @@ class Workers:
         else:
             settings = {"backend": _cluster(self.stack.enter_context(_client(self.scheduler)))}
         self.stack.enter_context(joblib.parallel_config(**settings))
+        self.stack.enter_context(warnings.catch_warnings())
+        # loky replaces a worker that has grown, and loses nothing; a worker that dies is an error, not a warning.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
         return self
 
     def __exit__(self, kind, *_):
