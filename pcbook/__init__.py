@@ -1,7 +1,7 @@
 """Tested kernels behind the book. Import the module you need, `from pcbook import onemlp`; this one imports nothing."""
 
 
-def check(name, answer):
+def check(name: str, answer: object) -> object:
     """Says whether `answer` solves the exercise `name`; if not, names the slip where it knows it, or gives a hint.
 
     The reply is true if the answer is right. `answer` is a number, an array, a function or a sympy expression: the

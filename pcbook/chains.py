@@ -9,9 +9,12 @@ are their gradients. Inside, weights are (L + 1, runs) and samples (B, runs), so
 """
 
 from collections import namedtuple
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pcbook import checks
 
@@ -21,20 +24,24 @@ DIVERGED = 1e3  # a loss beyond this counts as infinite: the first ones are abou
 SPAN = 25  # updates between two looks at the losses
 EXACT, ENOUGH = 1e-10, 1e-6  # ‖∂F/∂z‖ / √(2F) at tanh equilibria: of `gradient`, and in training
 EASY, HARD = 6, 200  # Newton steps that all runs share, and guarded ones for those that need more
+TINY = np.finfo(float).tiny
 NODES = 8  # samples that stand in for a batch in tanh chains
 
 
-def loss(weights, x, y, activation="linear"):
+def loss(weights: ArrayLike, x: ArrayLike, y: ArrayLike, activation: str = "linear") -> np.ndarray:
     """½ mean_b (y − f(x))² of each run, (runs,), float64.
 
     >>> loss([[1.0, 1.0]], [[1.0, 2.0]], [[-1.0, -2.0]])
     array([5.])
     """
     w, x, y = _checked(weights, x, y, activation)
-    return _half_square(y - _up(w, x, activation)[2], 1 / len(x))
+    with checks.in_range(weights=w, x=x, y=y):
+        return _half_square(y - _up(w, x, activation)[2], 1 / len(x))
 
 
-def gradient(algorithm, weights, x, y, activation="linear", steps=500):
+def gradient(
+    algorithm: str, weights: ArrayLike, x: ArrayLike, y: ArrayLike, activation: str = "linear", steps: int = 500
+) -> np.ndarray:
     """The gradient that `algorithm` descends, (runs, L + 1), float64.
 
     "BP": of the loss. "PC": ∂F/∂w (Eq. 3) at the equilibrium of the activities. "Euler": ∂F/∂w after the paper's
@@ -43,10 +50,12 @@ def gradient(algorithm, weights, x, y, activation="linear", steps=500):
     """
     checks.choice("algorithm", algorithm, ALGORITHMS)
     w, x, y = _checked(weights, x, y, activation)
-    return _step(algorithm, w, x, y, 1 / len(x), activation, EXACT, checks.count("steps", steps))[1].T
+    steps = checks.count("steps", steps)
+    with checks.in_range(weights=w, x=x, y=y):
+        return _step(algorithm, w, x, y, 1 / len(x), activation, EXACT, steps)[1].T
 
 
-def stand_ins(x, activation="linear"):
+def stand_ins(x: np.ndarray, activation: str = "linear") -> tuple[np.ndarray, np.ndarray]:
     """Few samples and their weights, both (…, n), that do what the batch x (…, B) does, for targets y = m x.
 
     Linear and ReLU chains are positively homogeneous, f(ax) = a f(x) for a > 0, and so are their activities at the
@@ -69,7 +78,7 @@ def stand_ins(x, activation="linear"):
     return samples, np.full_like(samples, 1 / samples.shape[-1])
 
 
-def _gauss_rule(x, n):
+def _gauss_rule(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights (…, n) of the Gauss rule of the mean over the last axis of x: Lanczos, Golub and Welsch.
 
     Of fewer than n different values the rule is the batch itself, and the weights of what is left over are 0.
@@ -109,27 +118,27 @@ class History:
     test_curve: np.ndarray
     unsolved: int  # PC: batches of tanh runs whose equilibrium was not found to `ENOUGH`
 
-    def stopped_curve(self, which="train"):
+    def stopped_curve(self, which: str = "train") -> np.ndarray:
         """The curve under the paper's rules: held from `stop` on."""
         curve, last = getattr(self, f"{which}_curve"), getattr(self, f"stop_{which}")
         return np.where(self.marks[:, None, None] >= self.stop, last, curve)
 
 
 def train(
-    algorithm,
-    weights,
-    batches,
-    learning_rates,
-    activation="linear",
-    slope=-1.0,
+    algorithm: str,
+    weights: ArrayLike,
+    batches: Iterable[np.ndarray | tuple[np.ndarray, np.ndarray]],
+    learning_rates: ArrayLike,
+    activation: str = "linear",
+    slope: float = -1.0,
     *,
-    steps,
-    test,
-    marks=(0,),
-    threshold=0.01,
-    every=500,
-    inference_steps=500,
-):
+    steps: int | Sequence[int] | np.ndarray,
+    test: ArrayLike,
+    marks: Iterable[int] = (0,),
+    threshold: float = 0.01,
+    every: int = 500,
+    inference_steps: int = 500,
+) -> History:
     """`History` of SGD from the initial `weights` (seeds, L + 1), at every learning rate (rates,), for y = slope · x.
 
     `batches` yields inputs x (n, seeds, B), or their `stand_ins`, n steps at a time; every rate sees the same ones.
@@ -160,24 +169,29 @@ def train(
             begun += len(x)
             if not len(runs.rate):
                 break
-        return log.history(lambda w, seed: _test_loss(w, *(v[:, seed] for v in test), activation, slope), runs)
+        return log.history(
+            lambda w, seed: _test_loss(w, *(v[:, seed] for v in test), activation, slope),  # type: ignore[call-arg, arg-type]  # two
+            runs,
+        )
 
 
 class _Runs:
     """The runs still under way: their weights (L + 1, R), rates, seeds, and places in the results."""
 
-    def __init__(self, weights, rates):
+    def __init__(self, weights: np.ndarray, rates: np.ndarray) -> None:
         seeds = len(weights)
         self.w = np.tile(weights.T, (1, len(rates)))
         self.rate, self.seed = np.repeat(rates, seeds), np.tile(np.arange(seeds), len(rates))
         self.place = np.arange(seeds * len(rates))
 
-    def select(self, keep):
+    def select(self, keep: np.ndarray) -> "_Runs":
         """Go on with some of them."""
         self.w, self.rate, self.seed, self.place = self.w[:, keep], self.rate[keep], self.seed[keep], self.place[keep]
         return self
 
-    def descend(self, x, share, algorithm, activation, slope, inference_steps):
+    def descend(
+        self, x: np.ndarray, share: np.ndarray, algorithm: str, activation: str, slope: float, inference_steps: int
+    ) -> tuple[np.ndarray, np.ndarray, int]:
         """n updates: weights of the chains (n, L + 1, R) and losses (n, R) before each, from (n, B, seeds) samples.
 
         Runs go in groups that fit in the processor's cache.
@@ -201,7 +215,9 @@ class _Runs:
 class _Log:
     """Notes what happens to the runs, and says which go on."""
 
-    def __init__(self, weights, rates, steps, every, threshold, marks):
+    def __init__(
+        self, weights: np.ndarray, rates: np.ndarray, steps: np.ndarray, every: int, threshold: float, marks: np.ndarray
+    ) -> None:
         self.shape, n, size = (len(rates), len(weights)), len(rates) * len(weights), weights.shape[1]
         self.every, self.threshold, self.marks, self.unsolved = every, threshold, marks, 0
         self.steps = np.repeat(steps, len(weights))
@@ -211,7 +227,7 @@ class _Log:
         self.last = {name: np.full((n, size), np.nan) for name in ("stop", "end")}
         self.curve, self.weights = np.full((len(marks), n), np.nan), np.full((len(marks), n, size), np.nan)
 
-    def note(self, begun, runs, path, losses, unsolved):
+    def note(self, begun: int, runs: _Runs, path: np.ndarray, losses: np.ndarray, unsolved: int) -> np.ndarray:
         """Take in the losses (n, R) of the steps from `begun` on; returns which of the runs go on, (R,)."""
         place, self.unsolved = runs.place, self.unsolved + unsolved
         if begun == 0:
@@ -241,15 +257,15 @@ class _Log:
         self._keep("end", place[done], losses[row, column][done], path[row, :, column][done].T)
         return ~done
 
-    def _first(self, target, place, events, begun):
+    def _first(self, target: np.ndarray, place: np.ndarray, events: np.ndarray, begun: int) -> None:
         new = events.any(axis=0) & (target[place] < 0)
         target[place[new]] = begun + events.argmax(axis=0)[new]
 
-    def _keep(self, name, place, value, w):
+    def _keep(self, name: str, place: np.ndarray, value: np.ndarray, w: np.ndarray) -> None:
         self.loss[name][place] = np.where(value < DIVERGED, value, np.inf)
         self.last[name][place] = w.T
 
-    def history(self, test_loss, runs):
+    def history(self, test_loss: Callable[[np.ndarray, np.ndarray], np.ndarray], runs: _Runs) -> History:
         """The `History`, with losses on the test set from the weights that were kept."""
         if len(runs.place):
             raise ValueError(f"batches: ended before step {self.steps.max()}")
@@ -264,10 +280,10 @@ class _Log:
         shaped = [self.hit, self.half, self.plateau, self.diverged, np.where(early, self.plateau, self.end)]
         shaped += [self.loss["stop"], test["stop"], self.loss["end"], test["end"]]
         curves = (c.reshape(-1, *self.shape) for c in (train_curve, test_curve))
-        return History(*(a.reshape(self.shape) for a in shaped), self.marks, *curves, self.unsolved)
+        return History(*(a.reshape(self.shape) for a in shaped), self.marks, *curves, self.unsolved)  # type: ignore[call-arg, arg-type]  # fourteen
 
 
-def _test_loss(w, x, share, activation, slope):
+def _test_loss(w: np.ndarray, x: np.ndarray, share: np.ndarray, activation: str, slope: float) -> np.ndarray:
     """The loss of weights (R, L + 1) on samples (n, R); infinite where it is beyond `DIVERGED` or NaN."""
     value = _half_square(slope * x - _up(w.T, x, activation)[2], share)
     return np.where(value < DIVERGED, value, np.inf)
@@ -276,8 +292,20 @@ def _test_loss(w, x, share, activation, slope):
 # One step: w (L + 1, R), x, y and the samples' weights (B, R).
 
 
-def _step(algorithm, w, x, y, share, activation, tolerance, inference_steps):
+def _step(
+    algorithm: str,
+    w: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    share: np.ndarray | float,
+    activation: str,
+    tolerance: float,
+    inference_steps: int,
+) -> tuple[np.ndarray, np.ndarray, int]:
     """The loss (R,), the gradient (L + 1, R), and for how many runs the equilibrium was not found."""
+    z: Iterable[np.ndarray]
+    slopes: Iterable[np.ndarray | None]
+    mu: Iterable[np.ndarray]
     z, slopes, out = _up(w, x, activation)
     r, missed = y - out, 0
     if algorithm == "BP":
@@ -291,11 +319,13 @@ def _step(algorithm, w, x, y, share, activation, tolerance, inference_steps):
     return _half_square(r, share), -g, missed
 
 
-def _half_square(r, share):
+def _half_square(r: np.ndarray, share: np.ndarray | float) -> np.ndarray:
     return 0.5 * (share * r * r).sum(axis=0)
 
 
-def _up(w, x, activation, errors=None):
+def _up(
+    w: np.ndarray, x: np.ndarray, activation: str, errors: Sequence[np.ndarray] | None = None
+) -> tuple[list[np.ndarray], list[np.ndarray | None], np.ndarray]:
     """[z_0 … z_L], [φ′(u_1) … φ′(u_L)] and the output, with z_l = φ(u_l) + e_l; the errors are 0 unless given."""
     z, slopes = [x], []
     for l, weight in enumerate(w[:-1]):
@@ -305,7 +335,7 @@ def _up(w, x, activation, errors=None):
     return z, slopes, w[-1] * z[-1]
 
 
-def _phi(u, activation):
+def _phi(u: np.ndarray, activation: str) -> tuple[np.ndarray, np.ndarray | None]:
     """φ(u) and φ′(u), where None stands for 1. At its kink ReLU's slope is 0, as it is in torch."""
     if activation == "linear":
         return u, None
@@ -316,7 +346,7 @@ def _phi(u, activation):
     return u * alive, alive
 
 
-def _down(w, slopes, top):
+def _down(w: np.ndarray, slopes: Sequence[np.ndarray | None], top: np.ndarray) -> list[np.ndarray]:
     """[μ_1 … μ_L]: μ_L = w_{L+1} · top and μ_{l−1} = w_l φ′(u_l) μ_l. With top = 1, the Jacobian J of the output."""
     mu = [w[-1] * top]
     for weight, s in zip(w[-2:0:-1], slopes[:0:-1], strict=True):
@@ -324,11 +354,20 @@ def _down(w, slopes, top):
     return mu[::-1]
 
 
-def _times(a, slope):
+def _times(a: np.ndarray, slope: np.ndarray | None) -> np.ndarray:
     return a if slope is None else a * slope
 
 
-def _equilibrium(w, x, y, z, slopes, r, activation, tolerance):
+def _equilibrium(
+    w: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    z: list[np.ndarray],
+    slopes: list[np.ndarray | None],
+    r: np.ndarray,
+    activation: str,
+    tolerance: float,
+) -> tuple[Iterable[np.ndarray], Iterable[np.ndarray | None], Iterable[np.ndarray], np.ndarray, int]:
     """z, φ′(u), e and λ at the equilibrium of every sample, from the feedforward pass; how many runs lack it.
 
     A Gauss–Newton step leads to the equilibrium of the linearised chain, e = J λ with λ = r / (1 + Σ J²). Linear chains
@@ -345,7 +384,16 @@ def _equilibrium(w, x, y, z, slopes, r, activation, tolerance):
     return z, slopes, errors, lam, 0
 
 
-def _kinks(w, y, forward, z, slopes, jacobian, errors, lam):
+def _kinks(
+    w: np.ndarray,
+    y: np.ndarray,
+    forward: list[np.ndarray],
+    z: list[np.ndarray],
+    slopes: Sequence[Any],  # here no slope is None
+    jacobian: list[np.ndarray],
+    errors: list[np.ndarray],
+    lam: np.ndarray,
+) -> tuple[list[np.ndarray], Sequence[Any], list[np.ndarray], np.ndarray]:
     """The equilibrium of ReLU chains whose read-out has the wrong sign: u_L may rest at its kink.
 
     Then w_{L+1} y < 0, and the target pulls every activity down. While z_{L−1} > 0 the chain is linear. Otherwise
@@ -363,7 +411,9 @@ def _kinks(w, y, forward, z, slopes, jacobian, errors, lam):
     return _up(w, z[0], "relu", errors)[0], slopes, errors, top
 
 
-def _iterate(w, x, y, r, errors, tolerance):
+def _iterate(
+    w: np.ndarray, x: np.ndarray, y: np.ndarray, r: np.ndarray, errors: list[np.ndarray], tolerance: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
     """Newton steps for tanh from given errors, for the runs that still need them; the hard ones go on guarded.
 
     A sample is done when its gradient is small and its energy no higher than at the feedforward pass.
@@ -386,18 +436,18 @@ def _iterate(w, x, y, r, errors, tolerance):
 _Look = namedtuple("_Look", "h slopes errors lam deltas gradient energy residual")
 
 
-def _look(w, y, z):
+def _look(w: np.ndarray, y: np.ndarray, z: np.ndarray) -> _Look:
     """Tanh chains at given activities: φ(u), φ′(u), e, λ, δ_2 … δ_{L+1}, ∂F/∂z, F, and ‖∂F/∂z‖ / √(2F), F > y²/1000."""
     h = np.tanh(w[:-1, None] * z[:-1])
     slopes, errors, lam = 1 - h * h, z[1:] - h, y - w[-1] * z[-1]
     deltas = np.concatenate([errors[1:] * slopes[1:], lam[None]])
     gradient = errors - w[1:, None] * deltas
     twice = lam * lam + (errors * errors).sum(axis=0)
-    residual = np.sqrt((gradient * gradient).sum(axis=0) / (twice + 2e-3 * y * y))
+    residual = np.sqrt((gradient * gradient).sum(axis=0) / (twice + 2e-3 * y * y + TINY))
     return _Look(h, slopes, errors, lam, deltas, gradient, 0.5 * twice, residual)
 
 
-def _newton_step(w, look, damping=0.0):
+def _newton_step(w: np.ndarray, look: _Look, damping: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """−(H + damping)⁻¹ ∂F/∂z, and where H + damping is positive definite. H is tridiagonal: eliminated upwards."""
     above = w[1:, None]
     diagonal = 1 + damping + above[-1] ** 2 * np.ones_like(look.errors)
@@ -414,7 +464,7 @@ def _newton_step(w, look, damping=0.0):
     return step, (diagonal > 0).all(axis=0)
 
 
-def _guarded(w, x, y, tolerance):
+def _guarded(w: np.ndarray, x: np.ndarray, y: np.ndarray, tolerance: float) -> tuple[np.ndarray, int]:
     """The same by implicit Euler steps of the gradient flow, (H + 1/τ) Δz = −∂F/∂z, from the feedforward pass.
 
     A step is taken where it lowers the energy, and τ grows: the steps turn into Newton's. Returns how many runs fail.
@@ -436,7 +486,17 @@ def _guarded(w, x, y, tolerance):
     return z, int((~(look.residual <= tolerance)).any(axis=0).sum())
 
 
-def _euler(w, x, y, share, z, activation, steps, size=0.1, halvings=2):
+def _euler(
+    w: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    share: np.ndarray | float,
+    z: Any,  # a sequence, then one array
+    activation: str,
+    steps: int,
+    size: float | np.ndarray = 0.1,
+    halvings: int = 2,
+) -> tuple[np.ndarray, Iterable[np.ndarray | None], np.ndarray, np.ndarray]:
     """z, φ′(u), e and λ after z ← z − η ∂F/∂z, all layers at once, from the feedforward z_0 … z_L."""
     z = np.stack(z)
     below, above, read = w[:-1, None], w[1:, None], w[-1]
@@ -455,7 +515,9 @@ def _euler(w, x, y, share, z, activation, steps, size=0.1, halvings=2):
     return z, [None] * len(h) if slopes is None else slopes, errors, lam
 
 
-def _checked(weights, x, y, activation):
+def _checked(
+    weights: ArrayLike, x: ArrayLike, y: ArrayLike, activation: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights (L + 1, R), x and y (B, R), or a `ValueError`."""
     checks.choice("activation", activation, ACTIVATIONS)
     w, x, y = (checks.array(*item) for item in (("weights", weights), ("x", x), ("y", y)))

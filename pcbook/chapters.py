@@ -73,7 +73,7 @@ def read(path):
     )
 
 
-def read_all(folder="."):
+def read_all(folder: str | Path = ".") -> "dict[str, Chapter]":
     """{slug: `Chapter`} of the notebooks in `folder`, each after those that it rests on."""
     found = [read(path) for path in sorted(Path(folder).glob("*.ipynb"))]
     found = {chapter.slug: chapter for chapter in found if chapter}

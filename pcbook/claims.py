@@ -1,7 +1,6 @@
 """The ledger: what the paper claims, where the book treats it, what computes it, what tests it, who judges it."""
 
 import importlib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -22,10 +21,34 @@ class Claim:
     judge: Callable[[int], Verdict]
 
     @property
+    def ids(self):
+        """Every id of the paper's parts in this row: E8, E9 and E10 for "E8–E10"."""
+        return tuple(one for part in self.id.split(", ") for one in _expanded(part))
+
+    @property
     def anchor(self):
         """The label of the place in `chapter` that treats the claim: "claim-e11" for "E11–E13"."""
-        first = re.match(r"[^,–]+", self.id)[0].replace(" on 1MLP", "")
-        return "claim-" + first.replace(".", "").replace("′", "prime").replace(" ", "-").lower()
+        return "claim-" + self.ids[0].replace(".", "").replace("′", "prime").replace(" ", "-").lower()
+
+    @property
+    def part(self):
+        """Which part of the paper makes the claim, or that it is ours: a value of `PARTS`."""
+        return PARTS[self.id[0]]
+
+
+PARTS = {
+    "E": "equation",
+    "A": "theorem",
+    "F": "figure",
+    "T": "statement in the text",
+    "C": "left open by the paper",
+    "B": "beyond the paper",
+}
+
+
+def _expanded(part):
+    first, _, last = part.partition("–")
+    return [f"E{n}" for n in range(int(first[1:]), int(last[1:]) + 1)] if last else [first]
 
 
 def later(module, name):
@@ -33,21 +56,27 @@ def later(module, name):
     return lambda seed: getattr(importlib.import_module(f"pcbook.{module}"), name)(seed)
 
 
-def verdict(claim_id, seed=0):
-    """The verdict on `CLAIMS[claim_id]`, computed now from `seed`. `ValueError` for an unknown id."""
-    if claim_id not in CLAIMS:
+def row(claim_id):
+    """The `Claim` whose id is `claim_id` or holds it: "E9" is in "E8–E10". `ValueError` for an unknown id."""
+    claim = CLAIMS.get(claim_id) or next((claim for claim in _ROWS if claim_id in claim.ids), None)
+    if claim is None:
         raise ValueError(f"claim_id = {claim_id!r}: must be one of {', '.join(CLAIMS)}")
-    claim = CLAIMS[claim_id]
+    return claim
+
+
+def verdict(claim_id, seed=0):
+    """The verdict on `row(claim_id)`, computed now from `seed`. `ValueError` for an unknown id."""
+    claim = row(claim_id)
     return replace(claim.judge(seed), function=claim.function)
 
 
 _ROWS = [
     # id, source, says, chapter, function, test, judge
     Claim(
-        "E1",
-        "Eq. 1",
-        "The free energy is a precision-weighted sum of squared prediction errors. (Proved for one hidden unit; "
-        "checked numerically for more layers.)",
+        "E1, E20",
+        "Eqs. 1, 20",
+        "The free energy is a precision-weighted sum of squared prediction errors; Eq. 20 fixes the output's "
+        "precision. (Proved for one hidden unit; checked numerically for more layers.)",
         "free-energy",
         "onemlp.energy",
         "test_proofs.py::test_theorem_proves",
@@ -74,7 +103,7 @@ _ROWS = [
         proved("gd-as-trust-region", "damped-newton", outcome=CORRECTED),
     ),
     Claim(
-        "E5, E6",
+        "E5, E6, E21–E23",
         "Eqs. 5, 6, 21–23",
         "To second order inference solves a trust-region problem on the loss, with the Fisher information as its "
         "geometry. (On the 1MLP exactly.)",
@@ -84,7 +113,7 @@ _ROWS = [
         proved("taylor-identity"),
     ),
     Claim(
-        "E7",
+        "E7, E24, E25",
         "Eqs. 7, 24, 25",
         "The weight gradient at the equilibrium is the loss gradient plus a trust-region "
         "direction. (On the 1MLP, for w₁, it is the trust-region direction alone; for w₂ a term is missing.)",
@@ -246,10 +275,8 @@ _ROWS = [
         "E5 deep",
         "Eqs. 5, 21, 22",
         "Around the feedforward pass the energy is the loss plus a linear and a quadratic term whose matrix is the "
-        "Fisher "
-        "information. (The joint one of activities and target, and exactly, for a linear read-out; that of p(y | z), "
-        "which "
-        "the text names, is singular in deep networks.)",
+        "Fisher information. (The joint one of activities and target, and exactly, for a linear read-out; that of "
+        "p(y | z), which the text names, is singular in deep networks.)",
         "deep-trust-region",
         "taylor.fisher",
         "test_taylor.py::test_at_the_feedforward_pass_the_hessian_is_the_fisher_information",
@@ -259,8 +286,7 @@ _ROWS = [
         "E6 deep",
         "Eqs. 6, 23",
         "The inference equilibrium is the solution of the trust-region problem. (To first order in the residual; "
-        "exactly "
-        "in linear networks and with one hidden layer.)",
+        "exactly in linear networks and with one hidden layer.)",
         "deep-trust-region",
         "taylor.inference_step",
         "test_taylor.py::test_elsewhere_the_steps_error_is_first_order",
@@ -270,8 +296,7 @@ _ROWS = [
         "E7 deep",
         "Eqs. 7, 24, 25",
         "The weight gradient at the equilibrium is the loss gradient plus a trust-region direction. (In deep networks "
-        "too "
-        "it is not, however small the residual; Eq. 24 loses a term.)",
+        "too it is not, however small the residual; Eq. 24 loses a term.)",
         "deep-trust-region",
         "taylor.printed_gradients",
         "test_taylor.py::test_its_error_falls_with_the_residual_and_the_printed_ones_does_not",
@@ -281,8 +306,7 @@ _ROWS = [
         "E7′",
         "for Eq. 7",
         "The weight gradient at the equilibrium is the loss gradient at the trust-region solution: backpropagation "
-        "with "
-        "S⁻¹r in the place of the output error. (Ours; to first order in the residual.)",
+        "with S⁻¹r in the place of the output error. (Ours; to first order in the residual.)",
         "deep-trust-region",
         "taylor.corrected_gradients",
         "test_taylor.py::test_its_error_falls_with_the_residual_and_the_printed_ones_does_not",
@@ -292,8 +316,7 @@ _ROWS = [
         "B1",
         "Beyond the paper",
         "In a linear network of any depth the equilibrated energy is the loss in another metric. (Innocenti et al. "
-        "2024; "
-        "ours for biases and precisions.)",
+        "2024; ours for biases and precisions.)",
         "deep-linear-networks",
         "linear_theory.equilibrated_energy",
         "test_linear_theory.py::test_equilibrium_and_energy_equal_dense_least_squares",
@@ -425,13 +448,40 @@ _ROWS = [
     ),
     Claim(
         "F4",
-        "Figure 4",
+        "Fig. 4, Section 5.2",
         "Networks of ten hidden layers with 500 units learn MNIST in fewer updates with PC than with BP, whether "
         "linear, tanh or ReLU.",
         "deep-and-wide-networks",
         "experiments.deep_wide.run",
         "test_deep_wide.py::test_real_mnist_trains_as_recorded",
         later("verdicts_wide", "judge_deep_and_wide"),
+    ),
+    Claim(
+        "C1 wide",
+        "Our question",
+        "How the two losses are scaled decides who is best on Figure 4's networks.",
+        "deep-and-wide-networks",
+        "experiments.deep_wide.effective",
+        "test_verdicts_wide.py::test_the_scaling_decides_where_it_turns_something_around",
+        later("verdicts_wide", "judge_scaling"),
+    ),
+    Claim(
+        "C3 wide",
+        "Our question",
+        "The grid of learning rates, its end and its gaps, decides who is best on Figure 4's networks.",
+        "deep-and-wide-networks",
+        "experiments.deep_wide.grids",
+        "test_verdicts_wide.py::test_the_grid_decides_where_a_larger_one_turns_the_end_around",
+        later("verdicts_wide", "judge_grid"),
+    ),
+    Claim(
+        "C4 wide",
+        "Our question",
+        "The rule to stop after an epoch without progress ends runs on Figure 4's networks that would still improve.",
+        "deep-and-wide-networks",
+        "experiments.deep_wide.run",
+        "test_deep_wide.py::test_the_paper_s_rule_is_watched_and_the_run_goes_on",
+        later("verdicts_wide", "judge_stop"),
     ),
     Claim(
         "C5",

@@ -1,9 +1,9 @@
-"""The command line: `python -m pcbook run | list | show | verify`."""
+"""The command line: `python -m pcbook run | list | show | verify | pdf | lite`."""
 
 import argparse
 import sys
 
-from pcbook import experiments, records, sweep
+from pcbook import experiments, lite, pdf, records, sweep
 
 
 def main(arguments=None):
@@ -21,13 +21,15 @@ def main(arguments=None):
 
 def parser():
     """The argument parser of all commands."""
-    top = argparse.ArgumentParser("python -m pcbook", description="The recorded experiments: run, list, show, verify.")
+    top = argparse.ArgumentParser(
+        "python -m pcbook", description="The recorded experiments, the book as one PDF, and as a site that runs."
+    )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name, function, about):
+    def command(name, function, about, output="the folder of the records (default: book/records)"):
         new = commands.add_parser(name, help=about, description=about)
         new.set_defaults(command=function)
-        new.add_argument("--output", metavar="FOLDER", help="the folder of the records (default: book/records)")
+        new.add_argument("--output", metavar="FOLDER", help=output)
         return new
 
     run = command("run", _run, "Run an experiment and save its records.")
@@ -54,6 +56,13 @@ def parser():
     verify.add_argument("names", nargs="*", metavar="NAME", help="experiments, or records (default: all)")
     verify.add_argument("--sample", type=int, default=1, metavar="K", help="cells of each record to run again (1)")
     verify.add_argument("--seed", type=int, default=0, metavar="S", help="of the draw (0)")
+
+    about = "Print the built book to _build/pdf/book.pdf; needs Chromium."
+    commands.add_parser("pdf", help=about, description=about).set_defaults(command=_pdf)
+
+    about = "Build the site on which the chapters that need no PyTorch run in a browser."
+    new = command("lite", _lite, about, "where the site goes (default: lite, in the built book)")
+    new.add_argument("--pyodide", metavar="FOLDER", help="an unpacked Pyodide distribution for the site to carry")
 
     for new in (run, verify):
         new.add_argument("--jobs", type=int, metavar="N", help="processes (default: one for each core)")
@@ -153,6 +162,11 @@ def _verify(options):
     return 1 if problems else 0
 
 
+def _pdf(options):
+    print(pdf.make())
+    return 0
+
+
 def _checked(folder, names):
     """({kind: {path: record}}, problems) of the records of these kinds, or of all."""
     groups, problems = {}, []
@@ -171,6 +185,13 @@ def _checked(folder, names):
         there = ", ".join(sorted({repr(path.stem) for path in folder.glob("*.json")}))
         raise ValueError(f"name = {unknown[0]!r}: {folder} has no record of it; the records there: {there}")
     return groups, problems
+
+
+def _lite(options):
+    output = lite.build(options.output, options.pyodide)
+    print(f"{output}\nneeds a web server: python -m http.server --directory {output.parent}")
+    print(f"then open http://localhost:8000/{output.name}/")
+    return 0
 
 
 def _complain(message, error, code):

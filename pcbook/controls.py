@@ -9,7 +9,8 @@ import numpy as np
 
 
 def _is_number(value):
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return real and abs(value) < math.inf
 
 
 @dataclass(frozen=True)

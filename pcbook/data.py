@@ -1,8 +1,11 @@
 """The data the paper trains on: the toy regression y = m x of its appendices A.1 and A.4, MNIST, and stand-ins."""
 
+from collections.abc import Iterator
+from os import PathLike
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from pcbook import checks, images
 
@@ -10,7 +13,9 @@ from pcbook import checks, images
 SPREADS = {"standard deviation": 0.1, "variance": float(np.sqrt(0.1))}
 
 
-def toy_batches(generator, steps, runs=1, slope=-1.0, spread=0.1, size=64):
+def toy_batches(
+    generator: np.random.Generator, steps: int, runs: int = 1, slope: float = -1.0, spread: float = 0.1, size: int = 64
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """`steps` mini-batches (x, y), each (runs, size), with x ~ N(1, spread²) and y = slope · x.
 
     `spread` is the standard deviation; `generator` is a `numpy.random.Generator`.
@@ -22,7 +27,7 @@ def toy_batches(generator, steps, runs=1, slope=-1.0, spread=0.1, size=64):
     if size == 0:
         raise ValueError("size = 0: a batch must hold at least one sample")
 
-    def draw():
+    def draw() -> tuple[np.ndarray, np.ndarray]:
         x = generator.normal(1.0, spread, size=(runs, size))
         return x, slope * x
 
@@ -36,23 +41,24 @@ class Images(NamedTuple):
     labels: np.ndarray
 
 
-def mnist(folder=None, name="mnist"):
+def mnist(folder: str | PathLike[str] | None = None, name: str = "mnist") -> tuple[Images, Images]:
     """The 60,000 training and 10,000 test `Images` (N, 28, 28) of MNIST, or of Fashion-MNIST (`name="fashion_mnist"`).
 
     The files come from `folder`, or the one in the environment variable PCBOOK_DATA; without either from the cache,
     or else a download. Every file is checked by its SHA-256. `ValueError` if one is not the original,
     `FileNotFoundError` if it cannot be had.
     """
-    return tuple(
+    train, test = (
         Images(
             images.read(name, f"{part}-images-idx3-ubyte", folder),
             images.read(name, f"{part}-labels-idx1-ubyte", folder),
         )
         for part in ("train", "t10k")
     )
+    return train, test
 
 
-def digits():
+def digits() -> tuple[Images, Images]:
     """The 1,500 training and 297 test `Images` (N, 8, 8), pixels 0 … 16, of scikit-learn's digits 8×8. No network.
 
     These are smaller and easier than MNIST. The set comes without a split: the last 297 are ours to test with.
@@ -65,7 +71,7 @@ def digits():
     return Images(pixels[:1500], labels[:1500]), Images(pixels[1500:], labels[1500:])
 
 
-def standardised(pixels, reference=None, dtype=np.float32):
+def standardised(pixels: np.ndarray, reference: np.ndarray | None = None, dtype: DTypeLike = np.float32) -> np.ndarray:
     """The images (N, height, width) as flat inputs (N, height · width) of `dtype`, (pixel − mean) / standard deviation.
 
     Mean and standard deviation are those of all pixels of `reference`: the training images, for the test images too.
@@ -85,7 +91,7 @@ def standardised(pixels, reference=None, dtype=np.float32):
     return table[pixels.reshape(len(pixels), -1)]
 
 
-def one_hot(labels, classes=10, dtype=np.float32):
+def one_hot(labels: ArrayLike, classes: int = 10, dtype: DTypeLike = np.float32) -> np.ndarray:
     """The targets (N, classes) of the labels (N,): 1 at the label and 0 elsewhere."""
     labels, classes = np.asarray(labels), checks.count("classes", classes)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
@@ -95,7 +101,9 @@ def one_hot(labels, classes=10, dtype=np.float32):
     return np.eye(classes, dtype=_floating(dtype))[labels]
 
 
-def batches(x, y, size, seed):
+def batches(
+    x: ArrayLike, y: ArrayLike, size: int, seed: int | tuple[int, ...]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """One epoch: mini-batches (x, y) of `size` rows in shuffled order, every row once; the last may be smaller.
 
     The order depends on `seed` alone, a whole number or a tuple of them: `seed=(run, epoch)` gives every epoch of
@@ -113,7 +121,7 @@ def batches(x, y, size, seed):
     return ((x[order[i : i + size]], y[order[i : i + size]]) for i in range(0, len(x), size))
 
 
-def _floating(dtype):
+def _floating(dtype: DTypeLike) -> DTypeLike:
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise ValueError(f"dtype = {dtype!r}: must be float32 or float64")
     return dtype

@@ -1,8 +1,9 @@
 """Plotly figures from arrays, with one look for the whole book. `page.show` puts them on the page.
 
 Labels are Unicode (γ, ℱ*, ℒ, w₁), never TeX. An algorithm has one colour, one dash and one marker
-everywhere (the colours are Okabe and Ito's, told apart by colour-blind readers too). All builders return
-a `plotly.graph_objects.Figure`; `add_…` draw into the figure they are given and return it.
+everywhere, and all colours of the book are named here: colour-blind readers tell them apart, and lines read
+on a light page and on a dark one. All builders return a `plotly.graph_objects.Figure`; `add_…` draw into
+the figure they are given and return it.
 """
 
 import itertools
@@ -18,25 +19,35 @@ __all__ = ["COLOURS", "add_field", "add_manifold", "add_path", "curves", "interv
 COLOURS = {"BP": "#D55E00", "PC": "#0072B2", "TRN": "#009E73", "TP": "#CC79A7"}
 DASHES = {"BP": "dash", "PC": "solid", "TRN": "dot", "TP": "dashdot"}
 MARKERS = {"BP": "circle", "PC": "square", "TRN": "diamond", "TP": "cross"}
-NEUTRAL = ("#E69F00", "#56B4E9", "#808080")  # for series that are no algorithm
-LANDSCAPE = "Cividis"
+GREY = "#767676"
+NEUTRAL = ("#9148E8", "#905632", GREY, "#546478")  # for series that are no algorithm
+ACTIVATIONS = {"linear": (NEUTRAL[0], "circle"), "tanh": (NEUTRAL[1], "square"), "relu": (NEUTRAL[2], "diamond")}
+REFERENCE = {"dash": "dot", "color": GREY}  # a line to compare with
+SHADE = "rgba(128,128,128,0.2)"  # a strip of ground, a region
+FAINT = "rgba(128,128,128,0.55)"
+WHITE, BLACK, CLEAR = "#ffffff", "#000000", "rgba(0,0,0,0)"
+LEVEL, ARROW, VEIL = "rgba(255,255,255,0.4)", "rgba(255,255,255,0.85)", "rgba(0,0,0,0.5)"  # on a landscape
+LANDSCAPE, SHARE, SHARE_REVERSED = "Cividis", "Viridis", "Viridis_r"
+SIGNED = ((0, "#D3AC8C"), (0.5, "#F5F5F5"), (1, "#BFA2F2"))  # negative, zero, positive; black reads on all of it
+BELOW, ABOVE = NEUTRAL[1], NEUTRAL[0]  # an error < 0, > 0
+VERSUS = ((0, COLOURS["BP"]), (0.5, "#F5F5F5"), (1, COLOURS["PC"]))  # where BP leads, a draw, where PC does
 
 
 def template(ink, grid="rgba(128,128,128,0.3)"):
     """The book's plotly template: text in the colour `ink`, on whatever background the page has."""
     axis = {"gridcolor": grid, "zerolinecolor": grid, "linecolor": grid, "automargin": True, "title": {"standoff": 6}}
-    solid = {"gridcolor": grid, "zerolinecolor": grid, "backgroundcolor": "rgba(0,0,0,0)", "nticks": 5}
+    solid = {"gridcolor": grid, "zerolinecolor": grid, "backgroundcolor": CLEAR, "nticks": 5}
     layout = go.Layout(
         font={"color": ink, "size": 13},
         title={"x": 0.01, "y": 0.98, "yanchor": "top", "font": {"size": 15}},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
         colorway=[*COLOURS.values(), *NEUTRAL],
         margin={"l": 48, "r": 8, "t": 40, "b": 44},
-        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
+        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top", "bgcolor": CLEAR},
         xaxis=axis,
         yaxis=axis,
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": grid, "activecolor": ink},
+        modebar={"bgcolor": CLEAR, "color": grid, "activecolor": ink},
         scene={
             "xaxis": solid,
             "yaxis": solid,
@@ -80,7 +91,7 @@ def landscape(w1, w2, z, title, zmax=None, log=False, levels=20, scale=True):
         showscale=scale,
         colorbar=bar,
         contours={"start": bottom, "end": top, "size": (top - bottom) / levels or 1},
-        line={"width": 0.5, "color": "rgba(255,255,255,0.4)"},
+        line={"width": 0.5, "color": LEVEL},
         hovertemplate=f"w₁ %{{x:.2f}}, w₂ %{{y:.2f}}<br>{'log₁₀ ' if log else ''}%{{z:.3g}}<extra></extra>",
     )
     layout = {"title": {"text": title}, "xaxis": {"title": {"text": "w₁"}}, "yaxis": {"title": {"text": "w₂"}}}
@@ -97,7 +108,7 @@ def surface(w1, w2, z, title, zmax=None):
     return fig.update_scenes(xaxis_title="w₁", yaxis_title="w₂", zaxis_title="", aspectmode="cube")
 
 
-def add_field(fig, w1, w2, direction, colour="rgba(255,255,255,0.85)", name="direction"):
+def add_field(fig, w1, w2, direction, colour=ARROW, name="direction"):
     """Arrows of equal length along `direction` (len(w2), len(w1), 2); where it vanishes, none."""
     norm = np.linalg.norm(direction, axis=-1, keepdims=True)
     unit = np.divide(direction, norm, out=np.full(np.shape(direction), np.nan), where=norm > 0)
@@ -117,7 +128,7 @@ def add_manifold(fig, slope, limit, name="solutions"):
     slope, limit = float(checks.nonzero("slope", slope)), float(checks.positive("limit", limit))
     right = np.geomspace(abs(slope) / limit, limit, 60)
     x = np.concatenate([-right[::-1], [np.nan], right])
-    line = {"color": "#ffffff", "width": 2, "dash": "dash"}
+    line = {"color": WHITE, "width": 2, "dash": "dash"}
     return fig.add_scatter(x=x, y=slope / x, mode="lines", line=line, name=name, hoverinfo="skip", showlegend=False)
 
 
@@ -128,8 +139,8 @@ def add_path(fig, path, algorithm, name=None):
     size = np.full(len(x), 5 if len(x) <= 60 else 0)
     size[[0, -1]] = 9
     style = {"x": x, "y": y, "legendgroup": name or algorithm}
-    fig.add_scatter(**style, mode="lines", line={"color": "#fff", "width": 5}, showlegend=False, hoverinfo="skip")
-    marker = {"size": size, "symbol": MARKERS[algorithm], "line": {"color": "#fff", "width": 1}, "opacity": 1}
+    fig.add_scatter(**style, mode="lines", line={"color": WHITE, "width": 5}, showlegend=False, hoverinfo="skip")
+    marker = {"size": size, "symbol": MARKERS[algorithm], "line": {"color": WHITE, "width": 1}, "opacity": 1}
     line = {"color": COLOURS[algorithm], "width": 2.5, "dash": DASHES[algorithm]}
     return fig.add_scatter(**style, mode="lines+markers", line=line, marker=marker, name=name or algorithm)
 
@@ -160,13 +171,15 @@ def intervals(estimates, title, x_title, reference=None):
         marker = {"color": colour, "symbol": symbol, "size": 9}
         fig.add_scatter(x=[value], y=[name], error_x=bar, mode="markers", marker=marker, name=name, showlegend=False)
     if reference is not None:
-        fig.add_vline(reference, line={"dash": "dot", "color": "#808080"})
+        fig.add_vline(reference, line=REFERENCE)
     return fig.update_xaxes(title_text=x_title).update_yaxes(autorange="reversed")
 
 
 def _styles(names):
-    """Colour, dash and marker of each name: its algorithm's, or the next neutral colour."""
-    neutral = itertools.cycle(NEUTRAL)
+    """Colour, dash and marker of each name: its algorithm's, or the next neutral ones."""
+    neutral = itertools.cycle(
+        zip(NEUTRAL, ("solid", "dash", "dot", "dashdot"), ("circle", "star", "x", "hexagon"), strict=True)
+    )
     for name in names:
         key = name.split()[0].rstrip(",:")
-        yield (COLOURS[key], DASHES[key], MARKERS[key]) if key in COLOURS else (next(neutral), "solid", "circle")
+        yield (COLOURS[key], DASHES[key], MARKERS[key]) if key in COLOURS else next(neutral)

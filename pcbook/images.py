@@ -82,7 +82,7 @@ SOURCES = {
 }
 
 
-def read(name, file, folder=None):
+def read(name: str, file: str, folder: str | os.PathLike[str] | None = None) -> np.ndarray:
     """The array, uint8 and read-only, in one of the files of `SOURCES[name]`.
 
     `FileNotFoundError` if the file cannot be had, `ValueError` if its content is not the right one; both name the
@@ -101,7 +101,7 @@ def read(name, file, folder=None):
     return idx(content, axes=3 if "images" in file else 1)
 
 
-def advice(name):
+def advice(name: str) -> str:
     """How to get the files, for the errors."""
     return (
         f"To get {SOURCES[name].title}: {SOURCES[name].elsewhere}; name their folder in PCBOOK_DATA"
@@ -109,7 +109,7 @@ def advice(name):
     )
 
 
-def idx(content, axes):
+def idx(content: bytes, axes: int) -> np.ndarray:
     """The array in the bytes of an IDX file: two zeros, the type, the number of axes, their lengths, the entries.
 
     Read-only, uint8. `ValueError` unless the file holds exactly so many unsigned bytes along so many axes.
@@ -124,7 +124,7 @@ def idx(content, axes):
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def _in_folder(name, file, folder):
+def _in_folder(name: str, file: str, folder: str | os.PathLike[str] | None) -> Path | None:
     """The file in the named folder; `None` if no folder is named. A named folder that lacks the file is an error."""
     folder = folder if folder is not None else os.environ.get("PCBOOK_DATA") or None
     if folder is None:
@@ -138,7 +138,7 @@ def _in_folder(name, file, folder):
     raise FileNotFoundError(f"{folder} holds neither {file} nor {file}.gz. {advice(name)}")
 
 
-def _downloaded(name, file):
+def _downloaded(name: str, file: str) -> Path:
     """The .gz file in the cache; if it is not there, or not the right one, from the first mirror that delivers it."""
     import pooch  # here, because the package must import without it in a browser
 
@@ -153,7 +153,7 @@ def _downloaded(name, file):
     raise FileNotFoundError(f"{file}.gz could not be downloaded. {advice(name)} What failed: {' | '.join(failures)}")
 
 
-def _unpacked(path, name):
+def _unpacked(path: Path, name: str) -> bytes:
     content = path.read_bytes()
     if path.suffix != ".gz":
         return content

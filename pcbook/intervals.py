@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from pcbook import checks
@@ -16,15 +17,15 @@ class Interval:
     low: float
     high: float
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
 
-    def percent(self):
+    def percent(self) -> str:
         """The same as percentages, for shares: '39 % [38, 40]'."""
         return f"{self.value:.0%} [{100 * self.low:.0f}, {100 * self.high:.0f}]".replace("%", " %")
 
 
-def mean(samples):
+def mean(samples: ArrayLike) -> Interval:
     """Mean of `samples`, with Student's interval. `ValueError` for fewer than two samples or non-finite ones."""
     samples = checks.array("samples", samples).ravel()
     if samples.size < 2:
@@ -33,7 +34,7 @@ def mean(samples):
     return Interval(samples.mean(), samples.mean() - half, samples.mean() + half)
 
 
-def share(hits):
+def share(hits: ArrayLike) -> Interval:
     """Share of true entries in `hits`, with Wilson's interval. `ValueError` if there are none to count."""
     hits = np.asarray(hits).ravel()
     if hits.size == 0 or hits.dtype != bool:

@@ -2,18 +2,23 @@
 
 Arguments `w1, w2, x, y` (and the precisions `pi1, pi2 > 0`) are numbers or arrays that broadcast; results
 are float64. Pairs (w1, w2) sit on the last axis: gradients are (..., 2), Hessians (..., 2, 2). Every
-function raises `ValueError` for input that is not finite, precisions that are not positive, and shapes
-that do not broadcast. Equation numbers are the paper's.
+function raises `ValueError` for input that is not finite, precisions that are not positive, shapes that do
+not broadcast, and numbers so large that the result overflows. Equation numbers are the paper's.
 """
 
+from collections.abc import Callable, Iterable, Iterator
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pcbook import checks
 from pcbook.checks import checked
 
+Real = np.ndarray | float
+
 
 @checked
-def loss(w1, w2, x, y):
+def loss(w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """ℒ = ½ (y − w2 w1 x)², Eq. 11.
 
     >>> float(loss(1.0, 1.0, x=1.0, y=-1.0))
@@ -23,7 +28,9 @@ def loss(w1, w2, x, y):
 
 
 @checked
-def energy(z, w1, w2, x, y, pi1=1.0, pi2=1.0):
+def energy(
+    z: np.ndarray, w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray, pi1: Real = 1.0, pi2: Real = 1.0
+) -> np.ndarray:
     """ℱ(z) = ½Π1 (z − w1 x)² + ½Π2 (y − w2 z)², Eq. 12 with the precisions of Eq. 1.
 
     >>> float(energy(0.0, 1.0, 1.0, x=1.0, y=-1.0))
@@ -33,13 +40,17 @@ def energy(z, w1, w2, x, y, pi1=1.0, pi2=1.0):
 
 
 @checked
-def equilibrium(w1, w2, x, y, pi1=1.0, pi2=1.0):
+def equilibrium(
+    w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray, pi1: Real = 1.0, pi2: Real = 1.0
+) -> np.ndarray:
     """z* = (Π1 w1 x + Π2 w2 y) / (Π1 + Π2 w2²), the activity at which ∂ℱ/∂z = 0 (before Eq. 13)."""
     return (pi1 * w1 * x + pi2 * w2 * y) / (pi1 + pi2 * w2**2)
 
 
 @checked
-def equilibrated_energy(w1, w2, x, y, pi1=1.0, pi2=1.0):
+def equilibrated_energy(
+    w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray, pi1: Real = 1.0, pi2: Real = 1.0
+) -> np.ndarray:
     """ℱ* = Π2 ℒ / (1 + w2²/γ) with γ = Π1/Π2, Eq. 13 with precisions.
 
     >>> float(equilibrated_energy(1.0, 1.0, x=1.0, y=-1.0))
@@ -49,7 +60,7 @@ def equilibrated_energy(w1, w2, x, y, pi1=1.0, pi2=1.0):
 
 
 @checked(gamma=checks.positive)
-def precisions(gamma):
+def precisions(gamma: np.ndarray) -> np.ndarray:
     """Π1 = 1 + γ and Π2 = 1 + 1/γ, the pair with ratio γ and total variance 1/Π1 + 1/Π2 = 1; shape (2, ...).
 
     With them ℱ* = (1 + γ) ℒ / (γ + w2²), which tends to ℒ as γ → ∞ and to `target_propagation_loss` as γ → 0.
@@ -58,12 +69,14 @@ def precisions(gamma):
 
 
 @checked
-def target_propagation_loss(w1, w2, x, y, pi1=1.0):
+def target_propagation_loss(
+    w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray, pi1: Real = 1.0
+) -> np.ndarray:
     """½Π1 (y/w2 − w1 x)², the limit of ℱ* as γ → 0 at fixed Π1: the hidden unit is asked for y/w2.
 
     Infinite at w2 = 0 unless y = 0, where the limit is 0.
     """
-    with np.errstate(all="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         value = 0.5 * pi1 * (y / w2 - w1 * x) ** 2
     return np.where(w2 != 0, value, np.where(y == 0, 0.0, np.inf))[()]
 
@@ -72,20 +85,24 @@ def target_propagation_loss(w1, w2, x, y, pi1=1.0):
 
 
 @checked
-def loss_gradient(w1, w2, x, y):
+def loss_gradient(w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """∇ℒ = −r x (w2, w1) with r = y − w2 w1 x; shape (..., 2)."""
     r = y - w2 * w1 * x
     return _stack(-r * w2 * x, -r * w1 * x)
 
 
 @checked
-def energy_gradient(z, w1, w2, x, y, pi1=1.0, pi2=1.0):
+def energy_gradient(
+    z: np.ndarray, w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray, pi1: Real = 1.0, pi2: Real = 1.0
+) -> np.ndarray:
     """∂ℱ/∂(w1, w2) at the activity z, Eq. 3: prediction error times presynaptic activity; shape (..., 2)."""
     return _stack(-pi1 * (z - w1 * x) * x, -pi2 * (y - w2 * z) * z)
 
 
 @checked
-def equilibrated_energy_gradient(w1, w2, x, y, pi1=1.0, pi2=1.0):
+def equilibrated_energy_gradient(
+    w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray, pi1: Real = 1.0, pi2: Real = 1.0
+) -> np.ndarray:
     """∇ℱ*, the derivative of Eq. 13; shape (..., 2). Equals `energy_gradient` at `equilibrium`."""
     r, gamma = y - w2 * w1 * x, pi1 / pi2
     d = 1 + w2**2 / gamma
@@ -93,27 +110,31 @@ def equilibrated_energy_gradient(w1, w2, x, y, pi1=1.0, pi2=1.0):
 
 
 @checked
-def target_propagation_gradient(w1, w2, x, y, pi1=1.0):
+def target_propagation_gradient(
+    w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray, pi1: Real = 1.0
+) -> np.ndarray:
     """The gradient of `target_propagation_loss`; shape (..., 2), infinite or NaN at w2 = 0."""
-    with np.errstate(all="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         e = y / w2 - w1 * x
-        return _stack(-pi1 * e * x, -pi1 * e * y / w2**2)
+        return _stack(-pi1 * e * x, -pi1 * e * (y / w2) / w2)
 
 
 @checked
-def loss_hessian(w1, w2, x, y):
+def loss_hessian(w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """∇²ℒ; shape (..., 2, 2). At the origin it is Eq. 14."""
-    return _symmetric(w2**2 * x**2, 2 * w1 * w2 * x**2 - x * y, w1**2 * x**2)
+    return _symmetric((w2 * x) ** 2, 2 * (w1 * x) * (w2 * x) - x * y, (w1 * x) ** 2)
 
 
 @checked
-def equilibrated_energy_hessian(w1, w2, x, y, pi1=1.0, pi2=1.0):
+def equilibrated_energy_hessian(
+    w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray, pi1: Real = 1.0, pi2: Real = 1.0
+) -> np.ndarray:
     """∇²ℱ*; shape (..., 2, 2). At the origin, with unit precisions, it is Eq. 15."""
     r, gamma = y - w2 * w1 * x, pi1 / pi2
     d = 1 + w2**2 / gamma
-    h11 = w2**2 * x**2 / d
+    h11 = (w2 * x) ** 2 / d
     h12 = -x * ((r - w1 * w2 * x) / d - 2 * r * w2**2 / (gamma * d**2))
-    h22 = w1**2 * x**2 / d + (4 * r * w1 * w2 * x - r**2) / (gamma * d**2) + 4 * (r * w2 / gamma) ** 2 / d**3
+    h22 = (w1 * x) ** 2 / d + (4 * r * w1 * w2 * x - r**2) / (gamma * d**2) + 4 * (r * w2 / gamma) ** 2 / d**3
     return np.asarray(pi2)[..., None, None] * _symmetric(h11, h12, h22)
 
 
@@ -121,7 +142,16 @@ def equilibrated_energy_hessian(w1, w2, x, y, pi1=1.0, pi2=1.0):
 
 
 @checked
-def inference(t, w1, w2, x, y, pi1=1.0, pi2=1.0, z0=None):
+def inference(
+    t: np.ndarray,
+    w1: np.ndarray,
+    w2: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    pi1: Real = 1.0,
+    pi2: Real = 1.0,
+    z0: np.ndarray | None = None,
+) -> np.ndarray:
     """z(t) = z* + (z0 − z*) exp(−(Π1 + Π2 w2²) t), the exact solution of dz/dt = −∂ℱ/∂z.
 
     `z0` is the feedforward value w1 x unless given.
@@ -132,7 +162,17 @@ def inference(t, w1, w2, x, y, pi1=1.0, pi2=1.0, z0=None):
 
 
 @checked(steps=checks.count, eta=checks.positive)
-def euler_inference(steps, w1, w2, x, y, eta=0.1, pi1=1.0, pi2=1.0, z0=None):
+def euler_inference(
+    steps: int,
+    w1: np.ndarray,
+    w2: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    eta: Real = 0.1,
+    pi1: Real = 1.0,
+    pi2: Real = 1.0,
+    z0: np.ndarray | None = None,
+) -> np.ndarray:
     """The paper's inference, Eq. 2: z ← z − η ∂ℱ/∂z, from w1 x unless `z0` is given; shape (steps + 1, ...)."""
     z = np.zeros(np.broadcast_shapes(*map(np.shape, (w1, w2, x, y, eta, pi1, pi2)))) + (w1 * x if z0 is None else z0)
     path = [z]
@@ -143,7 +183,7 @@ def euler_inference(steps, w1, w2, x, y, eta=0.1, pi1=1.0, pi2=1.0, z0=None):
 
 
 @checked(eta=checks.positive)
-def contraction(w2, eta=0.1, pi1=1.0, pi2=1.0):
+def contraction(w2: np.ndarray, eta: Real = 0.1, pi1: Real = 1.0, pi2: Real = 1.0) -> np.ndarray:
     """1 − η (Π1 + Π2 w2²), the factor by which one Euler step multiplies z − z*; it diverges beyond ±1."""
     return 1 - eta * (pi1 + pi2 * w2**2)
 
@@ -151,7 +191,7 @@ def contraction(w2, eta=0.1, pi1=1.0, pi2=1.0):
 # Near a critical point w*, with Hessian H there: Δw = w − w*.
 
 
-def linear_flow(t, hessian, offset):
+def linear_flow(t: ArrayLike, hessian: ArrayLike, offset: ArrayLike) -> np.ndarray:
     """Δw(t) = Q exp(−Λt) Qᵀ Δw(0), the solution of Eq. 19 (where the printed exponent lacks its minus sign).
 
     `t` (...) is any array of times, `hessian` a symmetric (2, 2) matrix QΛQᵀ, `offset` the pair Δw(0).
@@ -160,7 +200,7 @@ def linear_flow(t, hessian, offset):
     return _modes(lambda eigenvalues: np.exp(-np.multiply.outer(checks.array("t", t), eigenvalues)), hessian, offset)
 
 
-def linear_descent(steps, hessian, offset, learning_rate):
+def linear_descent(steps: int, hessian: ArrayLike, offset: ArrayLike, learning_rate: float) -> np.ndarray:
     """Δw after 0 … `steps` gradient steps on the quadratic model, Q (1 − αΛ)ᵏ Qᵀ Δw(0), Eq. 18; (steps + 1, 2)."""
     k = np.arange(checks.count("steps", steps) + 1)
     alpha = checks.positive("learning_rate", learning_rate)
@@ -169,7 +209,7 @@ def linear_descent(steps, hessian, offset, learning_rate):
     return _modes(lambda eigenvalues: (1 - alpha * eigenvalues) ** k[:, None], hessian, offset)
 
 
-def _modes(factor, hessian, offset):
+def _modes(factor: Callable[[np.ndarray], np.ndarray], hessian: ArrayLike, offset: ArrayLike) -> np.ndarray:
     """Q diag(factor(Λ)) Qᵀ Δw(0): what happens to each eigenvector's share of the offset."""
     hessian, offset = checks.array("hessian", hessian), checks.pairs("offset", offset)
     if hessian.shape != (2, 2) or not np.allclose(hessian, hessian.T, rtol=1e-12, atol=0):
@@ -177,14 +217,16 @@ def _modes(factor, hessian, offset):
     if offset.shape != (2,):
         raise ValueError(f"offset has shape {offset.shape}: must be one pair (Δw1, Δw2)")
     eigenvalues, q = np.linalg.eigh(hessian)
-    return factor(eigenvalues) * (offset @ q) @ q.T
+    with np.errstate(all="ignore"):
+        result = factor(eigenvalues) * (offset @ q) @ q.T
+    return checks.finite(result, hessian=hessian, offset=offset)
 
 
 # Where to go: the closest solution, Eqs. 8–10.
 
 
 @checked(slope=checks.nonzero)
-def closest_solution(w1, w2, slope):
+def closest_solution(w1: np.ndarray, w2: np.ndarray, slope: np.ndarray) -> np.ndarray:
     """The point (u, m/u) on the manifold of solutions w1 w2 = m = `slope` closest to (w1, w2); shape (..., 2).
 
     Its u is a root of u⁴ − w1 u³ + m w2 u − m² (Eq. 10 is the case m = −1); all four are found and the
@@ -211,7 +253,7 @@ def closest_solution(w1, w2, slope):
     return _stack(*closest) * scale[..., None]
 
 
-def _quartic_roots(a, b):
+def _quartic_roots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Real parts of the four roots of u⁴ − a u³ + b u − 1, never 0; shape (..., 4).
 
     The real part of a complex root is a point like any other of the manifold: it never beats the minimum.
@@ -223,7 +265,7 @@ def _quartic_roots(a, b):
     return np.where(u == 0, 1.0, u)
 
 
-def cosine_similarity(a, b):
+def cosine_similarity(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     """⟨a, b⟩ / (‖a‖ ‖b‖) over the last axis, Eq. 8; NaN where either vector is zero.
 
     >>> float(cosine_similarity([3.0, 0.0], [2.0, 0.0]))
@@ -232,8 +274,9 @@ def cosine_similarity(a, b):
     a, b = checks.pairs("a", a), checks.pairs("b", b)
     checks.broadcast(a=a, b=b)
     with np.errstate(invalid="ignore"):
-        a, b = (v / np.hypot(v[..., :1], v[..., 1:]) for v in (a, b))
-    return np.clip(np.sum(a * b, axis=-1), -1, 1)
+        near_a, near_b = (v / np.abs(v).max(axis=-1, keepdims=True) for v in (a, b))  # no length over- or underflows
+        unit_a, unit_b = (v / np.hypot(v[..., :1], v[..., 1:]) for v in (near_a, near_b))
+    return np.clip(np.sum(unit_a * unit_b, axis=-1), -1, 1)
 
 
 # Learning: four algorithms, one descent.
@@ -241,17 +284,36 @@ def cosine_similarity(a, b):
 ALGORITHMS = ("BP", "PC", "TRN", "TP")
 
 
-def update(algorithm, w, x, y, pi1=1.0, pi2=1.0, damping=2.0):
+def update(
+    algorithm: str,
+    w: ArrayLike,
+    x: ArrayLike,
+    y: ArrayLike,
+    pi1: ArrayLike = 1.0,
+    pi2: ArrayLike = 1.0,
+    damping: ArrayLike = 2.0,
+) -> np.ndarray:
     """The direction in which `algorithm` moves the weights, averaged over the batch; shape (..., 2).
 
     BP: −∇ℒ. PC: −∇ℱ*, with precisions `pi1` and `pi2`. TRN: −(∇²ℒ + λI)⁻¹ ∇ℒ with λ = `damping`, the
     paper's trust-region Newton. TP: minus the gradient of `target_propagation_loss`.
     `w` is (..., 2), the precisions (...); `x` and `y` are batches whose last axis is averaged over, or numbers.
+    Infinite or NaN where there is no update: TP's at w2 = 0, TRN's where ∇²ℒ + λI is singular.
     """
-    return _update(checks.pairs("w", w), x, y, *_settings(algorithm, pi1, pi2, damping))
+    w, settings = checks.pairs("w", w), _settings(algorithm, pi1, pi2, damping)
+    with checks.in_range(w=w, x=x, y=y, pi1=pi1, pi2=pi2, damping=damping):
+        return _update(w, x, y, *settings)
 
 
-def descent(algorithm, w0, batches, learning_rate, pi1=1.0, pi2=1.0, damping=2.0):
+def descent(
+    algorithm: str,
+    w0: ArrayLike,
+    batches: Iterable[tuple[ArrayLike, ArrayLike]],
+    learning_rate: ArrayLike,
+    pi1: ArrayLike = 1.0,
+    pi2: ArrayLike = 1.0,
+    damping: ArrayLike = 2.0,
+) -> np.ndarray:
     """Weights before and after each step of w ← w + α · `update`; shape (steps + 1, ..., 2).
 
     `w0` is (..., 2), so a whole grid of starts runs at once. `batches` yields the (x, y) of one step at a
@@ -269,7 +331,7 @@ def descent(algorithm, w0, batches, learning_rate, pi1=1.0, pi2=1.0, damping=2.0
     return np.stack(np.broadcast_arrays(*path))
 
 
-def _pairs(batches):
+def _pairs(batches: Iterable[tuple[ArrayLike, ArrayLike]]) -> Iterator[tuple[ArrayLike, ArrayLike]]:
     try:
         for batch in batches:
             x, y = batch
@@ -278,13 +340,18 @@ def _pairs(batches):
         raise ValueError(f"batches = {batches!r}: must yield pairs (x, y) of inputs and targets") from None
 
 
-def _settings(algorithm, pi1, pi2, damping):
+def _settings(
+    algorithm: str, pi1: ArrayLike, pi2: ArrayLike, damping: ArrayLike
+) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
     checks.choice("algorithm", algorithm, ALGORITHMS)
     positive = dict(pi1=pi1, pi2=pi2, damping=damping)
-    return algorithm, *(checks.positive(name, value)[..., None] for name, value in positive.items())
+    first, second, third = (checks.positive(name, value)[..., None] for name, value in positive.items())
+    return algorithm, first, second, third
 
 
-def _update(w, x, y, algorithm, pi1, pi2, damping):
+def _update(
+    w: np.ndarray, x: ArrayLike, y: ArrayLike, algorithm: str, pi1: np.ndarray, pi2: np.ndarray, damping: np.ndarray
+) -> np.ndarray:
     w1, w2, x, y = w[..., :1], w[..., 1:], checks.array("x", x), checks.array("y", y)
     checks.broadcast(w1=w1, x=x, y=y, pi1=pi1, pi2=pi2, damping=damping)
     if x.size == 0 or y.size == 0:
@@ -307,12 +374,20 @@ def _update(w, x, y, algorithm, pi1, pi2, damping):
 
 
 @checked(sigma=checks.nonnegative)
-def perturbed_error(w1, w2, x, y, sigma):
+def perturbed_error(w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     """E[(y − (w2 + ξ2)(w1 + ξ1) x)²] = r² + x² (σ² (w1² + w2²) + σ⁴) for independent ξ ~ N(0, σ²)."""
     return (y - w2 * w1 * x) ** 2 + x**2 * (sigma**2 * (w1**2 + w2**2) + sigma**4)
 
 
-def sample_perturbed_error(w1, w2, x, y, sigma, samples, generator):
+def sample_perturbed_error(
+    w1: ArrayLike,
+    w2: ArrayLike,
+    x: ArrayLike,
+    y: ArrayLike,
+    sigma: ArrayLike,
+    samples: int,
+    generator: np.random.Generator,
+) -> np.ndarray:
     """The same expectation from `samples` draws: (y − (w2 + ξ2)(w1 + ξ1) x)² for each; shape (samples, ...).
 
     `generator` is a `numpy.random.Generator`; the mean over the first axis estimates `perturbed_error`.
@@ -322,12 +397,13 @@ def sample_perturbed_error(w1, w2, x, y, sigma, samples, generator):
     shape = perturbed_error(w1, w2, x, y, sigma).shape  # checks the arguments
     w1, w2, x, y, sigma = map(np.asarray, (w1, w2, x, y, sigma))
     noise1, noise2 = sigma * generator.normal(size=(2, checks.count("samples", samples), *shape))
-    return (y - (w2 + noise2) * (w1 + noise1) * x) ** 2
+    with checks.in_range(w1=w1, w2=w2, x=x, y=y, sigma=sigma):
+        return (y - (w2 + noise2) * (w1 + noise1) * x) ** 2
 
 
-def _stack(a, b):
+def _stack(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.stack(np.broadcast_arrays(a, b), axis=-1)
 
 
-def _symmetric(h11, h12, h22):
+def _symmetric(h11: np.ndarray, h12: np.ndarray, h22: np.ndarray) -> np.ndarray:
     return np.stack([_stack(h11, h12), _stack(h12, h22)], axis=-2)

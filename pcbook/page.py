@@ -15,6 +15,7 @@ import numpy as np
 from IPython.display import Markdown, display
 from markdown_it import MarkdownIt
 from plotly.graph_objects import Figure, FigureWidget
+from tqdm.notebook import tqdm
 
 HEIGHT = 380  # pixels, unless a figure sets its own
 PLACE = 0xE000  # private characters stand in for mathematics while Markdown is read
@@ -35,7 +36,7 @@ class Fit(anywidget.AnyWidget):
     """
 
 
-def is_static():
+def is_static() -> bool:
     """Whether the book is being built, so that no kernel will be there to answer."""
     return os.environ.get("PCBOOK_STATIC") == "1"
 
@@ -150,6 +151,11 @@ def say(text, fold=None):
     else:  # as HTML: JupyterLab does not typeset what Markdown holds inside of HTML
         body = f"<details><summary{marker()}>{markup(fold)}</summary>{markup(text, block=True)}</details>"
         display({"text/html": body, "text/plain": text}, raw=True)
+
+
+def progress(items):
+    """`items` one by one: for a loop of more than some seconds. Under a kernel a bar says how far it is, then goes."""
+    return items if is_static() else tqdm(items, leave=False)
 
 
 def marker():

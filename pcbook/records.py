@@ -12,13 +12,15 @@ import os
 import platform
 import subprocess
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).parent.parent / "book" / "records"
 LIMIT = 1_000_000  # bytes of one file: the repository and the book stay small
 SCHEMA = 1
-FIELDS = {
+FIELDS: dict[str, type | tuple[type, ...]] = {
     "schema": int,  # of this layout
     "kind": str,  # what was run: "inference-cost"
     "configuration": dict,  # every setting that the run depends on
@@ -32,7 +34,16 @@ FIELDS = {
 }
 
 
-def new(kind, configuration, results, *, seeds=(), environment=None, data=None, wall_clock=0.0):
+def new(
+    kind: str,
+    configuration: dict[str, Any],
+    results: dict[str, Any],
+    *,
+    seeds: Iterable[Any] = (),
+    environment: dict[str, Any] | None = None,
+    data: Mapping[str, str] | None = None,
+    wall_clock: float = 0.0,
+) -> dict[str, Any]:
     """A record of a run that has just ended, complete with its digest. `data` maps names to `digest_of` their bytes.
 
     Raises `ValueError` for content that JSON cannot hold: NaN, infinities, arrays.
@@ -51,7 +62,7 @@ def new(kind, configuration, results, *, seeds=(), environment=None, data=None, 
     return record | {"digest": digest(record)}
 
 
-def digest(record):
+def digest(record: Mapping[str, Any]) -> str:
     """SHA-256 of the record's canonical content, all of it but its digest."""
     content = {key: value for key, value in record.items() if key != "digest"}
     try:
@@ -61,7 +72,7 @@ def digest(record):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def digest_of(*parts):
+def digest_of(*parts: Any) -> str:
     """SHA-256 of bytes, or of contiguous arrays, one after the other."""
     total = hashlib.sha256()
     for part in parts:
@@ -69,7 +80,7 @@ def digest_of(*parts):
     return total.hexdigest()
 
 
-def save(path, record):
+def save(path: str | os.PathLike[str], record: dict[str, Any]) -> Path:
     """Write a record whole or not at all: to a temporary file beside `path`, which then takes its place.
 
     The digest is computed afresh. Returns the path. Raises `ValueError`, naming the file, for a record `load` refuses,
@@ -84,7 +95,7 @@ def save(path, record):
     return write(path, content)
 
 
-def write(path, content):
+def write(path: str | os.PathLike[str], content: str) -> Path:
     """Write a text file whole or not at all, and wait until it is on the disk. Makes the folder. Returns the path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +113,7 @@ def write(path, content):
     return path
 
 
-def text(value, indent=""):
+def text(value: object, indent: str = "") -> str:
     """JSON that is compact and still has lines to compare: plain lists, and whatever is short, take one line."""
     flat = json.dumps(value, ensure_ascii=False)
     inner = indent + " "
@@ -117,20 +128,20 @@ def text(value, indent=""):
     return ends[0] + "\n" + ",\n".join(inner + row for row in rows) + "\n" + indent + ends[1]
 
 
-def same(a, b):
+def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
     """Whether two records hold the same run: equal in all but when, where and how fast it ran.
 
     That is in all but `created`, `wall_clock`, `environment`, the results' `timing`, and so the digest.
     """
 
-    def content(record):
+    def content(record: dict[str, Any]) -> str:
         kept = {k: v for k, v in record.items() if k not in ("created", "wall_clock", "environment", "digest")}
         return digest(kept | {"results": {k: v for k, v in kept["results"].items() if k != "timing"}})
 
     return content(a) == content(b)
 
 
-def load(path):
+def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The record in a file, checked.
 
     Raises `FileNotFoundError` where there is none, and `ValueError`, naming the file, for anything but a whole,
@@ -147,12 +158,14 @@ def load(path):
     return record
 
 
-def verify(path):
+def verify(path: str | os.PathLike[str]) -> str:
     """The digest of the record in a file, after the checks of `load`, which raise."""
     return load(path)["digest"]
 
 
-def describe(packages=("numpy", "torch"), device="cpu", threads=None):
+def describe(
+    packages: Sequence[str] = ("numpy", "torch"), device: str = "cpu", threads: int | None = None
+) -> dict[str, Any]:
     """Where a run happens: versions, processor, threads, device, commit. What is not known is None."""
     return {
         "python": platform.python_version(),
@@ -167,7 +180,7 @@ def describe(packages=("numpy", "torch"), device="cpu", threads=None):
     }
 
 
-def version(package):
+def version(package: str) -> str | None:
     """A distribution's installed version, or None."""
     try:
         return importlib.metadata.version(package)
@@ -175,7 +188,7 @@ def version(package):
         return None
 
 
-def processor():
+def processor() -> str | None:
     """The processor's name, as the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -184,10 +197,10 @@ def processor():
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
 
 
-def commit(folder=Path(__file__).parent):
+def commit(folder: str | os.PathLike[str] = Path(__file__).parent) -> str | None:
     """The commit that a folder's files are at, with "+" where tracked files differ, or None outside a checkout."""
 
-    def git(*arguments):
+    def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -197,7 +210,7 @@ def commit(folder=Path(__file__).parent):
         return None
 
 
-def _check(path, record):
+def _check(path: Path, record: object) -> None:
     if not isinstance(record, dict):
         raise ValueError(f"{path}: holds a {type(record).__name__}, not a record")
     if record.get("schema") != SCHEMA:
@@ -213,7 +226,7 @@ def _check(path, record):
         raise ValueError(f"{path}: its content does not match its digest: it was edited after the run")
 
 
-def _largest(record):
+def _largest(record: dict[str, Any]) -> str:
     """Where the bytes of too large a record are, for the error: the largest cells of a sweep, or entries of results."""
     parts = record["results"]
     if "cells" in parts:
@@ -222,5 +235,5 @@ def _largest(record):
     return "; ".join(f"{name} has {size:,}" for size, name in sizes[:5]) + f" ({len(sizes)} in all)"
 
 
-def _refuse(constant):
+def _refuse(constant: str) -> float:
     raise ValueError(f"holds {constant}: every number must be finite")

@@ -41,11 +41,15 @@ def text(module, folder):
 
 
 def signature(item):
-    """The arguments with their defaults; types by their last name, as in the text."""
+    """The arguments with their defaults; a class's types by their last name, a function's in its docstring alone."""
     try:
-        found = str(inspect.signature(item))
+        found = inspect.signature(item)
     except ValueError:  # nothing but what Python itself gives every class
         return "(...)"
+    if not inspect.isclass(item):
+        plain = [parameter.replace(annotation=parameter.empty) for parameter in found.parameters.values()]
+        found = found.replace(parameters=plain, return_annotation=found.empty)
+    found = str(found)
     found = re.sub(r"<[^>]*>", "...", found).removesuffix(" -> None")
     return re.sub(r"\b(?:[a-zA-Z_]\w*\.)+(?=[a-zA-Z_])", "", found)
 

@@ -7,13 +7,15 @@ the batch, and f has no biases and unit precisions. Derivatives are `torch.func`
 
 import itertools
 import math
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
+from torch import Tensor
 
 from pcbook import checks, network
 
 
-def vector(net):
+def vector(net: network.PCN) -> Tensor:
     """The weights of a `network.PCN` as θ (P,). `ValueError` for biases or precisions, which θ does not hold."""
     for name in ("biases", "precisions"):
         if getattr(net, name) is not None:
@@ -21,12 +23,12 @@ def vector(net):
     return join(net.weights)
 
 
-def join(parts):
+def join(parts: Iterable[Tensor]) -> Tensor:
     """Matrices (..., n_l, n_{l−1}), weights or gradients, as one vector (..., P)."""
     return torch.cat([part.flatten(-2) for part in parts], dim=-1)
 
 
-def split(theta, sizes):
+def split(theta: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     """The inverse of `join`: views of θ (..., P) as matrices (..., n_l, n_{l−1})."""
     shapes = [(n, m) for m, n in itertools.pairwise(sizes)]
     if theta.shape[-1] != sum(map(math.prod, shapes)):
@@ -35,7 +37,7 @@ def split(theta, sizes):
     return [part.unflatten(-1, shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def outputs(theta, sizes, activation, x):
+def outputs(theta: Tensor, sizes: Sequence[int], activation: str, x: Tensor) -> Tensor:
     """f(x), (..., B, n_L)."""
     function = network.ACTIVATIONS[activation].function
     *hidden, last = split(theta, sizes)
@@ -44,28 +46,30 @@ def outputs(theta, sizes, activation, x):
     return x @ last.mT
 
 
-def loss(theta, sizes, activation, x, y):
+def loss(theta: Tensor, sizes: Sequence[int], activation: str, x: Tensor, y: Tensor) -> Tensor:
     """½‖y − f(x)‖² averaged over the batch, (...,)."""
     return 0.5 * (y - outputs(theta, sizes, activation, x)).square().sum(-1).mean(-1)
 
 
-def gradient(theta, sizes, activation, x, y):
+def gradient(theta: Tensor, sizes: Sequence[int], activation: str, x: Tensor, y: Tensor) -> Tensor:
     """∇ℒ, (..., P)."""
     return _mapped(torch.func.grad(loss), theta, sizes, activation, x, y)
 
 
-def hessian(theta, sizes, activation, x, y, chunk=None):
+def hessian(
+    theta: Tensor, sizes: Sequence[int], activation: str, x: Tensor, y: Tensor, chunk: int | None = None
+) -> Tensor:
     """∇²ℒ, exactly, (..., P, P). `chunk` columns at a time, to bound the memory."""
     columns = torch.func.jacrev(torch.func.grad(loss), chunk_size=chunk)
     return _mapped(columns, theta, sizes, activation, x, y)
 
 
-def jacobian(theta, sizes, activation, x):
+def jacobian(theta: Tensor, sizes: Sequence[int], activation: str, x: Tensor) -> Tensor:
     """∂f/∂θ for each sample, (..., B, n_L, P)."""
     return _mapped(torch.func.jacrev(outputs), theta, sizes, activation, x)
 
 
-def newton(gradient, hessian, damping):
+def newton(gradient: Tensor, hessian: Tensor, damping: Tensor | float) -> Tensor:
     """−(H + μI)⁻¹g with μ = λ + max(0, −λ_min(H)), (..., P): Section 2.3's damped Newton step, always downhill.
 
     `damping` λ > 0 is (...,) or a number. The shift past the lowest eigenvalue is what the trust region does where H is
@@ -78,7 +82,7 @@ def newton(gradient, hessian, damping):
     return -torch.linalg.solve(hessian + shift * eye, gradient[..., None])[..., 0]
 
 
-def natural(jacobian, residual, damping):
+def natural(jacobian: Tensor, residual: Tensor, damping: Tensor | float) -> Tensor:
     """(F + λI)⁻¹ of minus the gradient, F = JᵀJ averaged over the batch; (..., P).
 
     F is the Fisher information of p(y | x) = N(f(x), I), and the Gauss–Newton matrix. `jacobian` is (..., B, n_L, P),
@@ -94,12 +98,14 @@ def natural(jacobian, residual, damping):
     return (a.mT @ torch.linalg.solve(a @ a.mT + damping * eye, r))[..., 0]
 
 
-def samplewise(jacobian, residual, damping):
+def samplewise(jacobian: Tensor, residual: Tensor, damping: Tensor | float) -> Tensor:
     """The mean over the batch of every sample's own `natural` step, (..., P): Jᵀ(λI + JJᵀ)⁻¹r of that sample alone."""
     return natural(jacobian[..., None, :, :], residual[..., None, :], _damping(damping, residual[..., 0])).mean(-2)
 
 
-def _mapped(function, theta, sizes, activation, *batch):
+def _mapped(
+    function: Callable[..., Tensor], theta: Tensor, sizes: Sequence[int], activation: str, *batch: Tensor
+) -> Tensor:
     """`function` of one network, for every one along the leading axes."""
     checks.choice("activation", activation, network.ACTIVATIONS)
     lead = theta.shape[:-1]
@@ -108,7 +114,7 @@ def _mapped(function, theta, sizes, activation, *batch):
             shapes = f"theta {tuple(theta.shape)} and {name} {tuple(part.shape)}"
             raise ValueError(f"{shapes}: must have the same leading axes")
 
-    def one(theta, *batch):
+    def one(theta: Tensor, *batch: Tensor) -> Tensor:
         return function(theta, sizes, activation, *batch)
 
     for _ in lead:
@@ -116,7 +122,7 @@ def _mapped(function, theta, sizes, activation, *batch):
     return one(theta, *batch)
 
 
-def _damping(damping, like):
+def _damping(damping: Tensor | float, like: Tensor) -> Tensor:
     """λ with a last axis to broadcast, like `like` (..., n)."""
     value = torch.as_tensor(damping, dtype=like.dtype, device=like.device)
     if not bool((value > 0).all()) or not bool(torch.isfinite(value).all()):

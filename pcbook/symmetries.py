@@ -6,8 +6,10 @@ permutation Q_l, and on the weights as W_l → Q_l W_l Q_{l−1}⁻¹. Torch.
 
 import itertools
 import math
+from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from pcbook import checks, network
 from pcbook.network import PCN
@@ -15,7 +17,7 @@ from pcbook.network import PCN
 LIMIT = 100_000  # more networks than this are no enumeration but a wait
 
 
-def transform(net, maps):
+def transform(net: PCN, maps: list[Tensor]) -> PCN:
     """The network whose activities are Q_l z_l: W_l → Q_l W_l Q_{l−1}⁻¹, b_l → Q_l b_l. Precisions stay with the place.
 
     `maps` are the L−1 invertible matrices Q_l (n_l, n_l) of the hidden layers. Only where φ commutes with Q_l does the
@@ -33,14 +35,14 @@ def transform(net, maps):
     return PCN(weights, net.activation, biases, net.precisions)
 
 
-def signed_permutations(n, dtype=torch.float64):
+def signed_permutations(n: int, dtype: torch.dtype = torch.float64) -> Iterator[Tensor]:
     """All n!·2ⁿ signed permutation matrices (n, n), the identity first."""
     for order in itertools.permutations(range(n)):
         for signs in itertools.product((1.0, -1.0), repeat=n):
             yield torch.diag(torch.tensor(signs, dtype=dtype))[:, list(order)]
 
 
-def count(net, x, y, generator, tolerance=1e-9):
+def count(net: PCN, x: Tensor, y: Tensor, generator: int, tolerance: float = 1e-9) -> tuple[int, int, int]:
     """How many signed permutations of hidden units give another network with the same function, and the same energy.
 
     All Π n_l!·2^{n_l} are tried on the inputs `x` (B, n_0), and every network is counted once. The energy is compared
@@ -54,7 +56,8 @@ def count(net, x, y, generator, tolerance=1e-9):
     rand = torch.Generator().manual_seed(checks.count("generator", generator))
     z = [torch.randn(len(x), n, generator=rand, dtype=net.dtype) for n in net.sizes[1:-1]]
     output, energy = network.forward(net, x)[-1], network.energy(net, z, x, y)
-    functions, energies = set(), set()
+    functions: set[tuple[float, ...]] = set()
+    energies: set[tuple[float, ...]] = set()
     for maps in itertools.product(*choices):
         other = transform(net, list(maps))
         key = tuple(v for w in (*other.weights, *(other.biases or ())) for v in w.flatten().tolist())
@@ -66,7 +69,7 @@ def count(net, x, y, generator, tolerance=1e-9):
     return tried, len(functions), len(energies)
 
 
-def sign_patterns(net, x, tolerance=1e-9):
+def sign_patterns(net: PCN, x: Tensor, tolerance: float = 1e-9) -> int:
     """Of the 2^P ways to put signs on single weights, how many leave the function unchanged on `x`. For chains."""
     flat = [w.numel() for w in net.weights]
     if 2 ** sum(flat) > LIMIT:

@@ -11,9 +11,11 @@ live in the n_L dimensions of the output. Everything but the two (N, N) matrices
 Arguments are checked as in `pcbook.network`: `ValueError` for other shapes or dtypes and non-finite values.
 """
 
-from collections import namedtuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from pcbook import network
 
@@ -30,7 +32,7 @@ __all__ = [
 ]
 
 
-def gradient(net, x, y):
+def gradient(net: network.PCN, x: Tensor, y: Tensor) -> list[Tensor]:
     """g = ∇_z L = ∇_z F at z_t (Eqs. 5 and 21), a list of (B, n_l): only the last hidden layer feels the residual."""
     state, r = _feedforward(net, x, y)
     g = [torch.zeros_like(z) for z in state.inputs[1:]]
@@ -39,7 +41,7 @@ def gradient(net, x, y):
     return g
 
 
-def hessian(net, x, y, activities=None):
+def hessian(net: network.PCN, x: Tensor, y: Tensor, activities: list[Tensor] | None = None) -> Tensor:
     """H_F (B, N, N): the energy's exact Hessian in the stacked hidden activities (Eq. 21), at z_t unless given others.
 
     Beyond `fisher` it holds the term −W_lᵀ diag(Π_l e_l ⊙ φ″(u_l)) W_l of every hidden layer l > 1, and so of no layer
@@ -55,7 +57,7 @@ def hessian(net, x, y, activities=None):
     return _assemble(net, state, [*bent, None])
 
 
-def fisher(net, x, activities=None):
+def fisher(net: network.PCN, x: Tensor, activities: list[Tensor] | None = None) -> Tensor:
     """I (B, N, N): the Fisher information of (y, z) given x about the stacked activities, at z_t unless given others.
 
     It is block-tridiagonal: Π_l + W_{l+1}ᵀ D_{l+1} Π_{l+1} D_{l+1} W_{l+1} on the diagonal and −Π_{l+1} D_{l+1} W_{l+1}
@@ -69,7 +71,7 @@ def fisher(net, x, activities=None):
     return _assemble(net, network.sweep(net, x, errors), [None] * len(net.weights))
 
 
-def output_fisher(net):
+def output_fisher(net: network.PCN) -> Tensor:
     """H_L = JᵀΠ_L J (N, N): the Fisher information of p(y | z) alone, which is also the Hessian of L(z).
 
     The output depends on z_{L−1} only, so all but the last block W_Lᵀ Π_L W_L are 0: its rank is at most n_L.
@@ -81,7 +83,7 @@ def output_fisher(net):
     return full
 
 
-def model(net, x, y, step):
+def model(net: network.PCN, x: Tensor, y: Tensor, step: list[Tensor]) -> Tensor:
     """L + gᵀΔz + ½ Δzᵀ I Δz (Eqs. 5 and 22), (B,) float64, at `step` [Δz_1, …, Δz_{L−1}].
 
     It is the energy of the network linearised at z_t, and is computed that way.
@@ -95,26 +97,26 @@ def model(net, x, y, step):
     return network.quadratic(net, [*errors, r - output])
 
 
-def inference_step(net, x, y):
+def inference_step(net: network.PCN, x: Tensor, y: Tensor) -> list[Tensor]:
     """Δz = −I⁻¹ g (Eqs. 6 and 23): where the Taylor model of the energy is least, a list of (B, n_l).
 
     In the errors it is Δe_l = Π_l⁻¹ J_lᵀ λ, one sweep down; Δz_l = Δe_l + D_l W_l Δz_{l−1} is one sweep up. The only
     system that is solved is n_L × n_L.
     """
     _, _, slopes, weighted = _output_space(net, x, y)
-    steps = []
+    steps: list[Tensor] = []
     for l, delta in enumerate(network.unweigh(net, weighted[:-1])):
         steps.append(delta + network.times(steps[-1] @ net.weights[l].t(), slopes[l]) if steps else delta)
     return steps
 
 
-def model_minimum(net, x, y):
+def model_minimum(net: network.PCN, x: Tensor, y: Tensor) -> Tensor:
     """L − ½ gᵀ I⁻¹ g = ½ rᵀ S⁻¹ r, (B,) float64: the model's value at `inference_step`, F* up to O(r³)."""
     r, _, _, weighted = _output_space(net, x, y)
     return 0.5 * (r.double() * weighted[-1].double()).sum(1)
 
 
-def printed_gradients(net, x, y):
+def printed_gradients(net: network.PCN, x: Tensor, y: Tensor) -> list[Tensor]:
     """(∂z_t/∂W_k)ᵀ I⁻¹ g + ∂L/∂W_k (Eqs. 7 and 25, as printed) for k < L, averaged over the batch.
 
     The reading: z_t stacks all hidden feedforward values, ∂z_t/∂W_k is their total derivative (through all layers
@@ -125,7 +127,7 @@ def printed_gradients(net, x, y):
     return _pullback(net, state, targets)
 
 
-def corrected_gradients(net, x, y):
+def corrected_gradients(net: network.PCN, x: Tensor, y: Tensor) -> list[Tensor]:
     """(∂z_t/∂W_k)ᵀ (g + H_L Δz) for k < L, averaged over the batch: ∂F/∂W_k at the equilibrium, up to O(r²).
 
     Because g + H_L Δz = (0, …, 0, −W_Lᵀ λ), this is backpropagation with λ = S⁻¹ r in the place of Π_L r. It is exact
@@ -135,28 +137,34 @@ def corrected_gradients(net, x, y):
     return network.local_gradients(net, weighted, slopes, below).weights[:-1]
 
 
-OutputSpace = namedtuple("OutputSpace", "residual inputs slopes weighted")  # weighted: [J_1ᵀλ, …, J_{L−1}ᵀλ, λ]
+class OutputSpace(NamedTuple):
+    """What the sweeps leave behind."""
+
+    residual: Tensor
+    inputs: list[Tensor]
+    slopes: list[Tensor | None]
+    weighted: list[Tensor]  # [J_1ᵀλ, …, J_{L−1}ᵀλ, λ]
 
 
-def _feedforward(net, x, y):
+def _feedforward(net: network.PCN, x: Tensor, y: Tensor) -> tuple[network.Sweep, Tensor]:
     state = network.sweep(net, network.inputs(net, x))
     return state, network.targets(net, y, x) - state.output
 
 
-def _checked(step, activities):
+def _checked(step: list[Tensor], activities: list[Tensor]) -> list[Tensor]:
     if not isinstance(step, list | tuple):
         raise ValueError(f"step = {step!r}: must be a list")
     if len(step) != len(activities):
         raise ValueError(f"step holds {len(step)} layers: must be {len(activities)}")
     for l, (delta, z) in enumerate(zip(step, activities, strict=True)):
-        if not isinstance(delta, torch.Tensor):
+        if not isinstance(delta, Tensor):
             raise ValueError(f"step[{l}] is a {type(delta).__name__}: must be a tensor")
         if delta.shape != z.shape:
             raise ValueError(f"step[{l}] has shape {tuple(delta.shape)}: must be {tuple(z.shape)}")
     return step
 
 
-def _output_space(net, x, y):
+def _output_space(net: network.PCN, x: Tensor, y: Tensor) -> OutputSpace:
     state, r = _feedforward(net, x, y)
     eye = torch.eye(net.sizes[-1], dtype=net.dtype, device=net.device)
     jacobians = network.adjoint(net, state.slopes, eye[:, None])  # (n_L, B or 1, n_l)
@@ -170,9 +178,9 @@ def _output_space(net, x, y):
     return OutputSpace(r, state.inputs, state.slopes, [*network.adjoint(net, state.slopes, lam), lam])
 
 
-def _pullback(net, state, covectors):
+def _pullback(net: network.PCN, state: network.Sweep, covectors: list[Tensor]) -> list[Tensor]:
     """(∂z_t/∂W_k)ᵀ v averaged over the batch, k < L, by one sweep down with v_l joining in at layer l."""
-    weights, delta = [], 0
+    weights, delta = [], state.output.new_zeros(())
     for l in reversed(range(len(covectors))):
         delta = network.times(covectors[l] + delta, state.slopes[l])
         weights.append(delta.t() @ state.inputs[l] / delta.shape[0])
@@ -180,7 +188,7 @@ def _pullback(net, state, covectors):
     return weights[::-1]
 
 
-def _assemble(net, state, bent):
+def _assemble(net: network.PCN, state: network.Sweep, bent: Sequence[Tensor | None]) -> Tensor:
     """Σ_l ∂e_lᵀ Π_l ∂e_l + W_lᵀ diag(bent_l) W_l over the layers, in the stacked hidden activities, (B, N, N)."""
     x, sizes = state.inputs[0], net.sizes[1:-1]
     starts = [sum(sizes[:l]) for l in range(len(sizes) + 1)]
@@ -188,9 +196,9 @@ def _assemble(net, state, bent):
     at = [slice(*ends) for ends in zip(starts, starts[1:], strict=False)]
     for l, here in enumerate(at):
         w, slope, ones = net.weights[l + 1], [*state.slopes, None][l + 1], x.new_ones(x.shape[0], net.sizes[l + 2])
-        slope = network.times(ones, slope)
+        slope, bend = network.times(ones, slope), bent[l + 1]
         stiff = network.weigh_layer(net, l + 1, slope * slope)
-        full[:, here, here] += w.t() @ ((stiff if bent[l + 1] is None else stiff + bent[l + 1])[..., None] * w)
+        full[:, here, here] += w.t() @ ((stiff if bend is None else stiff + bend)[..., None] * w)
         full[:, here, here] += torch.diag(network.weigh_layer(net, l, x.new_ones(net.sizes[l + 1])))
         if l + 1 < len(at):
             off = -network.weigh_layer(net, l + 1, slope)[..., None] * w

@@ -4,6 +4,7 @@ A step is checked by algebra, by the sign sympy derives from its symbols' assump
 tried at sample points. Each step can make a false version of itself, which must fail to check.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from inspect import cleandoc
 
@@ -15,14 +16,14 @@ class ProofError(Exception):
     """A step that does not check; the message names theorem, step and what remains."""
 
 
-def entrywise(function, value):
+def entrywise(function: Callable[[Expr], Expr], value: Expr | Matrix) -> Expr | Matrix:
     return value.applyfunc(function) if isinstance(value, sp.MatrixBase) else function(sp.sympify(value))
 
 
-def rest(lhs, rhs):
+def rest(lhs: Expr | Matrix, rhs: Expr | Matrix) -> Expr | Matrix | None:
     """What algebra leaves of lhs − rhs, each entry over a common denominator; None if that is nothing."""
 
-    def reduce(entry):
+    def reduce(entry: Expr) -> Expr:
         numerator, denominator = sp.fraction(sp.together(entry))
         return sp.simplify(sp.expand(numerator)) / denominator
 
@@ -30,7 +31,7 @@ def rest(lhs, rhs):
     return None if left == entrywise(lambda entry: sp.S.Zero, left) else left
 
 
-def tex(expression):
+def tex(expression: object) -> str:
     return sp.latex(expression, ln_notation=True, order="old")
 
 
@@ -50,21 +51,25 @@ class Step:
     checked: bool = field(default=False, kw_only=True)
     relation = "="
 
-    def latex(self):
+    def latex(self) -> str:
         return f"{self.left or tex(self.lhs)} {self.relation} {self.right or tex(self.rhs)}"
 
-    def flipped(self):
+    def flipped(self) -> "Step":
         """The right side with its sign turned, or 1 where it is 0."""
         return replace(self, rhs=entrywise(lambda entry: -entry or sp.S.One, self.rhs), right="")
 
-    def _repr_latex_(self):
+    def remainder(self) -> str | None:
+        """What is left to prove, in words."""
+        raise NotImplementedError
+
+    def _repr_latex_(self) -> str:
         return rf"$\displaystyle {self.latex()}$"
 
 
 class Equal(Step):
     """lhs = rhs: every entry of lhs − rhs simplifies to zero."""
 
-    def remainder(self):
+    def remainder(self) -> str | None:
         left = rest(self.lhs, self.rhs)
         return left and f"lhs − rhs = {left}"
 
@@ -77,11 +82,11 @@ class Less(Step):
     """
 
     since: Expr | None = field(default=None, kw_only=True)
-    given: dict = field(default_factory=dict, kw_only=True)
+    given: dict[Expr, Expr] = field(default_factory=dict, kw_only=True)
     relation = "<"
     sign = "positive"
 
-    def remainder(self):
+    def remainder(self) -> str | None:
         difference = sp.sympify(self.rhs - self.lhs)
         certificate = difference if self.since is None else self.since
         if left := rest(difference.subs(self.given), certificate.subs(self.given)):
@@ -89,11 +94,11 @@ class Less(Step):
         known = getattr(certificate, f"is_{self.sign}")
         return None if known else f"{certificate} is {'not' if known is False else 'not known to be'} {self.sign}"
 
-    def latex(self):
+    def latex(self) -> str:
         why = "" if self.since is None else rf", \quad\text{{the difference being}}\quad {tex(self.since)}"
         return super().latex() + why + "".join(rf", \quad {tex(s)} = {tex(e)}" for s, e in self.given.items())
 
-    def flipped(self):
+    def flipped(self) -> "Less":
         """The negation: rhs ≤ lhs for <, rhs < lhs for ≤."""
         negation, since = AtMost if type(self) is Less else Less, None if self.since is None else -self.since
         return negation(self.text, self.rhs, self.lhs, self.right, self.left, since=since, given=self.given)
@@ -108,13 +113,13 @@ class AtMost(Less):
 class Limit(Step):
     """lhs → rhs as `to` = (symbol, point), computed by sympy; at a finite point from the right."""
 
-    to: tuple = field(kw_only=True)
+    to: tuple[Expr, Expr] = field(kw_only=True)
 
-    def remainder(self):
+    def remainder(self) -> str | None:
         value = sp.sympify(self.lhs).limit(*self.to)
         return None if value == self.rhs or rest(value, self.rhs) is None else f"the limit is {value}"
 
-    def latex(self):
+    def latex(self) -> str:
         return rf"\lim_{{{tex(self.to[0])} \to {tex(self.to[1])}}} {super().latex()}"
 
 
@@ -129,7 +134,7 @@ class Theorem:
     assumptions: str
     steps: list[Step]
 
-    def prove(self):
+    def prove(self) -> list[Step]:
         """The steps, all checked; raises `ProofError` at the first that does not check."""
         for i, step in enumerate(self.steps):
             if remainder := step.remainder():
@@ -137,29 +142,31 @@ class Theorem:
             self.steps[i] = replace(step, checked=True)
         return list(self.steps)
 
-    def flipped(self, i):
+    def flipped(self, i: int) -> "Theorem":
         """A copy in which step i claims something false: a negative control for `prove`."""
         steps = [replace(step, checked=False) for step in self.steps]
         steps[i] = steps[i].flipped()
         return replace(self, steps=steps)
 
-    def _repr_markdown_(self):
+    def _repr_markdown_(self) -> str:
         rows = [f"**{self.title}** ({self.source})", self.statement, f"*Assumptions:* {self.assumptions}."]
         for i, step in enumerate(self.steps, 1):
             rows.append(f"{i}. {step.text}{' ✓' if step.checked else ''}\n\n   $$\n   {step.latex()}\n   $$")
         return "\n\n".join(rows)
 
 
-def collector(theorems, usual=None):
+def collector(
+    theorems: dict[str, Theorem], usual: str = ""
+) -> Callable[..., Callable[[Callable[[], Iterator[Step]]], Theorem]]:
     """A decorator that puts theorems into the dict `theorems`; `usual` are the assumptions unless others are given.
 
     It takes a function that yields steps: its docstring is the statement, its name the theorem's.
     """
 
-    def theorem(title, source, assumptions=usual):
-        def register(steps):
+    def theorem(title: str, source: str, assumptions: str = usual) -> Callable[[Callable[[], Iterator[Step]]], Theorem]:
+        def register(steps: Callable[[], Iterator[Step]]) -> Theorem:
             name = steps.__name__.replace("_", "-")
-            theorems[name] = Theorem(name, title, cleandoc(steps.__doc__), source, assumptions, list(steps()))
+            theorems[name] = Theorem(name, title, cleandoc(steps.__doc__ or ""), source, assumptions, list(steps()))
             return theorems[name]
 
         return register

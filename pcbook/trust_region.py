@@ -6,6 +6,7 @@ What inference in a deep network has to do with it, Eqs. 5 to 7, is `pcbook.tayl
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pcbook import checks
 
@@ -22,7 +23,7 @@ _TAYLOR = (
 )
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name not in _TAYLOR:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from pcbook import taylor  # only now: it needs torch, and the chapters on the toy model do not
@@ -30,7 +31,7 @@ def __getattr__(name):
     return getattr(taylor, name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *_TAYLOR])
 
 
@@ -44,33 +45,45 @@ class Step:
     on_boundary: bool
 
 
-def step(gradient, p, hessian=None, geometry=None):
+def step(gradient: ArrayLike, p: float, hessian: ArrayLike | None = None, geometry: ArrayLike | None = None) -> Step:
     """The Δθ that minimises gᵀΔθ + ½ ΔθᵀHΔθ subject to ΔθᵀAΔθ ≤ p, Eq. 4, to machine precision.
 
     `gradient` g is (n,); `hessian` H is symmetric (n, n), zero (the linear model) unless given, and may be
     indefinite; `geometry` A is symmetric positive definite (n, n), the identity unless given; p > 0 is the
     squared radius. H = 0 and A = I give gradient descent with α = √p / ‖g‖. Where the minimiser is not unique
     (Moré and Sorensen's hard case) one of the two is returned.
-    Raises `ValueError` for other shapes, asymmetry, an A that is not positive definite, p ≤ 0, or no finite value.
+    Raises `ValueError` for other shapes, asymmetry, an A that is not positive definite, p ≤ 0, values that are not
+    finite, and values so extreme that the step overflows.
     """
     g = _vector("gradient", gradient)
     h = _symmetric("hessian", np.zeros((g.size, g.size)) if hessian is None else hessian, g.size)
     a = _symmetric("geometry", np.eye(g.size) if geometry is None else geometry, g.size)
     p = checks.scalar("p", p)
-    try:
-        root = np.linalg.cholesky(a)
-    except np.linalg.LinAlgError:
-        raise ValueError(f"geometry = {a.tolist()}: must be positive definite") from None
-    # In s = rootᵀ Δθ the region is a ball, and in H's eigenvectors there the model falls apart into numbers.
-    inverse = np.linalg.inv(root)
-    eigenvalues, q = np.linalg.eigh(inverse @ h @ inverse.T)
-    c = q.T @ (inverse @ g)
-    mu, s = _secular(eigenvalues, c, np.sqrt(p))
-    delta = inverse.T @ (q @ s)
-    return Step(delta, float(mu), float(-(g @ delta + 0.5 * delta @ h @ delta)), bool(s @ s > p * (1 - 1e-9)))
+    given: dict[str, ArrayLike] = dict(gradient=g, p=p, hessian=h, geometry=a)
+    with np.errstate(all="ignore"):
+        # In units in which A, the radius and the model are of size 1, whatever they are.
+        size = np.abs(a).max()
+        radius = np.sqrt(p) / np.sqrt(size)
+        try:
+            root = np.linalg.cholesky(a / size)
+        except np.linalg.LinAlgError:
+            raise ValueError(f"geometry = {a.tolist()}: must be positive definite") from None
+        inverse = np.linalg.inv(root)
+        g, h = inverse @ (radius * g), inverse @ (radius * h * radius) @ inverse.T
+        checks.finite([*g, *h.flat], **given)
+        unit = max(np.abs(g).max(), np.abs(h).max()) or 1.0
+        # In s = rootᵀ Δθ / radius the region is a ball, and in H's eigenvectors there the model falls apart.
+        eigenvalues, q = np.linalg.eigh(h / unit)
+        c = q.T @ (g / unit)
+        mu, s = _secular(eigenvalues, c, 1.0)
+        decrease = -(c @ s + 0.5 * eigenvalues @ s**2)
+        delta = radius * (inverse.T @ (q @ s))
+        mu, decrease = mu * unit / radius / radius / size, decrease * unit
+    checks.finite([*delta, mu, decrease], **given)
+    return Step(delta, float(mu), float(decrease), bool(s @ s > 1 - 1e-9))
 
 
-def damped_newton(gradient, hessian, learning_rate):
+def damped_newton(gradient: ArrayLike, hessian: ArrayLike, learning_rate: float) -> np.ndarray:
     """−(H + I/α)⁻¹ g, the minimiser of gᵀΔθ + ½ ΔθᵀHΔθ + ‖Δθ‖²/2α (the paper's remark under Eq. 4).
 
     `gradient` is (n,), `hessian` symmetric (n, n). It is the minimiser only where H + I/α is positive definite;
@@ -78,16 +91,19 @@ def damped_newton(gradient, hessian, learning_rate):
     """
     g = _vector("gradient", gradient)
     h = _symmetric("hessian", hessian, g.size)
-    damped = h + np.eye(g.size) / checks.scalar("learning_rate", learning_rate)
-    if np.linalg.eigvalsh(damped)[0] <= 0:
-        raise ValueError(f"learning_rate = {learning_rate!r}: too large for H + I/α to be positive definite")
-    return -np.linalg.solve(damped, g)
+    alpha = checks.scalar("learning_rate", learning_rate)
+    with np.errstate(all="ignore"):
+        damped = checks.finite(h + np.eye(g.size) / alpha, hessian=h, learning_rate=alpha)
+        if np.linalg.eigvalsh(damped)[0] <= 0:
+            raise ValueError(f"learning_rate = {learning_rate!r}: too large for H + I/α to be positive definite")
+        delta = -np.linalg.solve(damped, g)
+    return checks.finite(delta, gradient=g, hessian=h, learning_rate=alpha)
 
 
-def _secular(eigenvalues, c, radius):
+def _secular(eigenvalues: np.ndarray, c: np.ndarray, radius: float) -> tuple[float, np.ndarray]:
     """μ and s = −c / (Λ + μ) with ‖s‖ ≤ radius: inside if it can be, else on the boundary, by bisection on μ."""
 
-    def at(mu):
+    def at(mu: float) -> np.ndarray:
         shifted = eigenvalues + mu
         return -np.divide(c, shifted, out=np.zeros_like(c), where=shifted > 0)
 
@@ -107,14 +123,14 @@ def _secular(eigenvalues, c, radius):
     return high, at(high)
 
 
-def _vector(name, value):
+def _vector(name: str, value: object) -> np.ndarray:
     value = checks.array(name, value)
     if value.ndim != 1 or value.size == 0:
         raise ValueError(f"{name} has shape {value.shape}: must be a vector")
     return value
 
 
-def _symmetric(name, value, n):
+def _symmetric(name: str, value: object, n: int) -> np.ndarray:
     value = checks.array(name, value)
     if value.shape != (n, n):
         raise ValueError(f"{name} has shape {value.shape}: must be ({n}, {n})")

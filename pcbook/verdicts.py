@@ -38,7 +38,7 @@ class Verdict:
     parts: dict[str, bool]
     function: str = ""  # the kernel behind the claim
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         """The verdict as a box: outcome, evidence, the parts with whether each held, and the kernel."""
         rows = "".join(f"<li>{'✓' if held else '✗'} {html.escape(part)}</li>" for part, held in self.parts.items())
         kind = self.outcome.replace(" ", "-")
@@ -185,9 +185,11 @@ def judge_inference_landscape(seed, eta=0.1, tolerance=0.05):
     w = toy.starts(_STARTS, seed, scale=1.5).T
     path = onemlp.energy(onemlp.euler_inference(10, *w, 1.0, toy.SLOPE, eta), *w, 1.0, toy.SLOPE)
     rest = path - onemlp.equilibrated_energy(*w, 1.0, toy.SLOPE)
-    left = (rest[-1] / rest[0]).max()
+    share = rest[-1] / rest[0]
+    left = share.max()
     return measured(
-        f"Of the energy that inference can remove, up to {left:.0%} is left after 10 Euler steps of {eta}.",
+        f"Of the energy that inference can remove, {intervals.mean(share).percent()} is left on average after 10 Euler "
+        f"steps of {eta}, and up to {left:.0%}.",
         the_landscape_starts_as_the_loss=np.allclose(path[0], onemlp.loss(*w, 1.0, toy.SLOPE), rtol=1e-12),
         it_falls_at_every_step_towards_the_equilibrium=bool(np.all(np.diff(rest, axis=0) < 0) and np.all(rest >= 0)),
         step_10_is_the_equilibrium_to_5_percent=left < tolerance,

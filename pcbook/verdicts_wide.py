@@ -33,10 +33,14 @@ def judge_grid(seed):
     edges = {(a, m): _rate(a, m) == max(recorded().configuration.rates) for a in ACTIVATIONS for m in ("bp", "pc")}
     ends = {a: [_winner(_pairs(a, grid=grid)) for grid in ("paper", "fine")] for a in ACTIVATIONS}
     rates = "; ".join(f"{a} {_rate(a, 'bp', grid='fine')} and {_rate(a, 'pc', grid='fine')}" for a in ACTIVATIONS)
-    words = "; ".join(f"{a}: {before} before, {after} after" for a, (before, after) in ends.items())
+    gaps = {a: [lower(_pairs(a, grid=grid)) for grid in ("paper", "fine")] for a in ACTIVATIONS}
+    words = "; ".join(
+        f"{a}: {ends[a][0]} before ({before}), {ends[a][1]} after ({after})" for a, (before, after) in gaps.items()
+    )
     return measured(
         f"On the paper's grid the best rate is its largest in {sum(edges.values())} of {len(edges)} cases. Best rates "
-        f"of the larger and finer grid, BP and PC: {rates}. The lower training loss has: {words}.",
+        f"of the larger and finer grid, BP and PC: {rates}. Who has the lower training loss (by how much PC's is "
+        f"lower): {words}.",
         **{f"{a}: a best rate is the paper's largest": edges[a, "bp"] or edges[a, "pc"] for a in ACTIVATIONS},
         **{f"{a}: a larger and finer grid changes who ends lower": b != c for a, (b, c) in ends.items()},
     )
@@ -46,7 +50,8 @@ def judge_scaling(seed):
     """C1 on F4: does averaging BP's error over the outputs too decide who is best, once rates are searched?"""
     ends = {a: [_winner(_pairs(a, scaling=s)) for s in ("half", "mean")] for a in ACTIVATIONS}
     losses = "; ".join(
-        f"{a} {_mean(_pairs(a)[0], last)} and {_mean(_pairs(a, scaling='mean')[0], last)}" for a in ACTIVATIONS
+        f"{a} " + " and ".join(str(_losses(_pairs(a, scaling=scaling)[0])) for scaling in ("half", "mean"))
+        for a in ACTIVATIONS
     )
     return measured(
         f"BP's training loss of the last epoch on the paper's grid, with the book's scaling and averaged over outputs "
@@ -65,10 +70,11 @@ def judge_stop(seed):
         a: [run for run in own if run.results["last"] and run.results["last"] < 0.9 * _at(run)]
         for a, own in ended.items()
     }
+    tried, stops = (sum(map(len, found.values())) for found in (runs, ended))
     return measured(
-        f"Within {recorded().configuration.epochs} epochs the rule would have ended "
-        f"{sum(map(len, ended.values()))} of {sum(map(len, runs.values()))} runs at best rates, "
-        f"{sum(map(len, cut.values()))} of them a tenth or more above where they came to.",
+        f"Within {recorded().configuration.epochs} epochs the rule would have ended {stops} of {tried} runs at best "
+        f"rates, {intervals.share(np.arange(tried) < stops).percent()}, {sum(map(len, cut.values()))} of them a tenth "
+        "or more above where they came to.",
         **{f"{a}: the rule ends runs that would still improve": bool(cut[a]) for a in ACTIVATIONS},
     )
 
@@ -77,12 +83,12 @@ def judge_compute(seed):
     """C5 on F4: do seconds tell another story than updates?"""
     price = {a: _price(a) for a in ACTIVATIONS}
     story = {a: [_first(a, "half", axis) for axis in AXES] for a in ACTIVATIONS}
-    said = "; ".join(f"{a} {price[a]:.2g}, first out of the plateau {' and '.join(story[a])}" for a in ACTIVATIONS)
+    said = "; ".join(f"{a} {price[a]}, first out of the plateau {' and '.join(story[a])}" for a in ACTIVATIONS)
     return measured(
-        f"What an update of PC costs in updates of BP (processor time on one core, over the whole run), and who leaves "
-        f"the first plateau sooner by updates and by seconds: {said}.",
+        f"What an update of PC costs in updates of BP (processor time on one core, over the whole run; median and "
+        f"range of the seeds), and who leaves the first plateau sooner by updates and by seconds: {said}.",
         **{
-            f"{a}: an update of PC costs a quarter more or less than BP's": abs(np.log(price[a])) > np.log(1.25)
+            f"{a}: an update of PC costs a quarter more or less than BP's": abs(np.log(price[a].value)) > np.log(1.25)
             for a in price
         },
         **{f"{a}: seconds change who escapes first": updates != seconds for a, (updates, seconds) in story.items()},
@@ -136,14 +142,18 @@ def _rate(activation, method, grid="paper"):
 
 
 def _price(activation):
-    """Processor seconds of an update of PC over one of BP, medians over the seeds' whole runs."""
-    bp, pc = ([run.seconds(run.steps[-1]) / run.steps[-1] for run in runs] for runs in _pairs(activation))
-    return float(np.median(pc) / np.median(bp))
+    """Processor seconds of an update of PC over one of BP, in whole runs: median and range over the seeds' pairs."""
+    bp, pc = (np.array([run.seconds(run.steps[-1]) / run.steps[-1] for run in runs]) for runs in _pairs(activation))
+    return intervals.Interval(float(np.median(pc / bp)), *np.percentile(pc / bp, [0, 100]))
 
 
 def _at(run):
     """The mean loss of the epoch at whose end the rule fired."""
     return run.results["epoch_loss"][(run.stopped + 1) // recorded().epoch - 1]
+
+
+def _losses(runs):
+    return intervals.mean([run.last for run in runs])
 
 
 def _mean(runs, quantity):

@@ -1,8 +1,8 @@
 """The book, built once, and a browser to read it with, for the tests that need them."""
 
+import contextlib
 import functools
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -17,8 +17,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: one thread 
     os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).parent.parent
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking"]
 
 
 def toc_pages(root=ROOT):
@@ -64,19 +62,47 @@ def site():
     return folder / "html"
 
 
-@pytest.fixture(scope="session")
-def served(site):
-    """The built book's address on a loopback port."""
+@contextlib.contextmanager
+def serve(folder):
+    """A folder's address on a loopback port."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="session")
+def served(site):
+    """The built book's address on a loopback port."""
+    with serve(site) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def offered():
+    """The names of the chapters that the site in the browser offers."""
+    from pcbook import lite
+
+    return set(lite.offered())
+
+
+@pytest.fixture
+def as_in_the_browser(tmp_path, monkeypatch):
+    """Whatever is started finds only the packages that the site in the browser has. The environment."""
+    folder = tmp_path / "absent"
+    folder.mkdir()
+    for name in ("torch", "sklearn", "pooch", "joblib", "filelock", "threadpoolctl"):
+        (folder / f"{name}.py").write_text(f'raise ModuleNotFoundError("no {name} here", name="{name}")\n')
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(ROOT)]))
+    return os.environ
 
 
 @pytest.fixture(scope="session")
@@ -103,25 +129,19 @@ def real_images():
     return load
 
 
-def find_chromium(playwright):
-    named = os.environ.get("PCBOOK_CHROMIUM")
-    candidates = [named] if named else [*map(shutil.which, BROWSERS), playwright.chromium.executable_path]
-    return next((path for path in candidates if path and Path(path).exists()), None)
-
-
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium. Without one the tests skip, or fail where CI or PCBOOK_REQUIRE_BROWSER=1 asks for it."""
     from playwright.sync_api import sync_playwright
 
+    from pcbook import pdf
+
     with sync_playwright() as playwright:
-        path = find_chromium(playwright)
+        path = pdf.find_chromium(playwright)
         if path is None:
             reason = "no Chromium: install one (apt-get install chromium) or name it in PCBOOK_CHROMIUM"
             required = os.environ.get("CI") or os.environ.get("PCBOOK_REQUIRE_BROWSER") == "1"
             (pytest.fail if required else pytest.skip)(reason)
-        as_root = hasattr(os, "geteuid") and os.geteuid() == 0
-        args = [*FLAGS, "--no-sandbox"] if as_root else FLAGS
-        chromium = playwright.chromium.launch(executable_path=path, args=args)
+        chromium = pdf.launch(playwright, path)
         yield chromium
         chromium.close()

@@ -1,4 +1,7 @@
-"""What a committed chapter looks like. `python tests/notebook_rules.py book/*.ipynb` prints what breaks a rule."""
+"""What a committed chapter looks like. `python tests/notebook_rules.py book/*.ipynb` prints what breaks a rule.
+
+With `--fix` it first folds, for JupyterLab, the code that the book does not show.
+"""
 
 import re
 import sys
@@ -37,8 +40,10 @@ def problems(path):
 def cell_problems(cell):
     if not READABLE_ID.fullmatch(cell.id) or re.fullmatch(r"[0-9a-f]{6,}", cell.id):
         yield "the id must be readable words joined by hyphens"
-    if set(cell.metadata) - {"tags"} or set(cell.metadata.get("tags", [])) - TAGS:
+    if set(cell.metadata) - {"tags", "jupyter"} or set(cell.metadata.get("tags", [])) - TAGS:
         yield f"metadata {dict(cell.metadata)}, must be tags among {sorted(TAGS)}"
+    if cell.metadata.get("jupyter", {}) != folded(cell):
+        yield f"metadata.jupyter must be {folded(cell)}: the rules' --fix sets it"
     if cell.cell_type == "code":
         if cell.outputs or cell.execution_count is not None:
             yield "has outputs or an execution count"
@@ -48,6 +53,21 @@ def cell_problems(cell):
             yield f"{len(lines)} lines of code, must be at most {longest}"
     else:
         yield from (f"more than one sentence on the line {line!r}" for line in prose(cell.source) if crowded(line))
+
+
+def folded(cell):
+    """The cell's metadata for JupyterLab: code that the book does not show is folded there."""
+    hidden = cell.cell_type == "code" and (TAGS - {"remove-output"}) & set(cell.metadata.get("tags", []))
+    return {"source_hidden": True} if hidden else {}
+
+
+def fix(path):
+    """Fold in JupyterLab what the book does not show."""
+    notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+    for cell in notebook.cells:
+        cell.metadata.pop("jupyter", None)
+        cell.metadata.update({"jupyter": folded(cell)} if folded(cell) else {})
+    Path(path).write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
 
 
 def prose(source):
@@ -62,6 +82,10 @@ def crowded(line):
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(encoding="utf-8")
-    found = [f"{path}: {problem}" for path in sys.argv[1:] for problem in problems(path)]
+    paths = [argument for argument in sys.argv[1:] if argument != "--fix"]
+    if "--fix" in sys.argv:
+        for path in paths:
+            fix(path)
+    found = [f"{path}: {problem}" for path in paths for problem in problems(path)]
     print(*found, sep="\n", end="\n" if found else "")
     sys.exit(bool(found))

@@ -139,7 +139,7 @@ def gradients(net, x, y, activities=None):
 def error_residual(net, x, y, activities):
     """How far each sample's errors are from an equilibrium, (B,): the length of a dense Gauss–Newton step in them.
 
-    The lengths are ‖Π^½ Δe‖, relative to √(2F), where F is the sample's or the batch's mean, whichever is larger.
+    The lengths are ‖Π Δe‖, relative to ‖Π e‖ over all layers, the sample's or the batch's mean, whichever is larger.
     """
     *hidden, (w, b, pi, _) = layers(net)
     z = [x.double(), *(a.detach().double() for a in activities)]
@@ -156,8 +156,8 @@ def error_residual(net, x, y, activities):
     jacobian, rest, e = torch.stack(rows, 1), pi * (y.double() - output.detach()), e.detach()
     gradient = stiffness * e - (rest[:, None] @ jacobian)[:, 0]
     step = torch.linalg.solve(torch.diag(stiffness) + (jacobian.mT * pi) @ jacobian, gradient)
-    size = 2 * energy(net, activities, x, y)
-    return ((stiffness * step**2).sum(1) / size.maximum(size.mean()).clamp(min=1e-300)).sqrt()
+    size = ((stiffness * e) ** 2).sum(1) + (rest**2).sum(1)
+    return ((stiffness * step).square().sum(1) / size.maximum(size.mean()).clamp(min=1e-300)).sqrt()
 
 
 # Equilibria.

@@ -203,6 +203,7 @@ def test_a_few_samples_of_small_kinked_networks_end_no_higher_than_four_thousand
 # What a solver says about itself
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("activation", "method"), [(a, m) for a in ALL for m in METHODS[a]])
 @pytest.mark.parametrize("iterations", [0, 1, 3, None])
 def test_converged_is_never_true_when_the_residual_says_otherwise(activation, method, iterations):
@@ -216,6 +217,7 @@ def test_converged_is_never_true_when_the_residual_says_otherwise(activation, me
             assert bool((recomputed[found.converged] <= 3 * found.rtol + 1e-13).all()), recomputed
 
 
+@pytest.mark.slow
 @prop(30, arguments=problems(ALL), rtol=st.sampled_from([1e-3, 1e-7]))
 def test_energy_and_gradients_are_those_of_the_activities(arguments, rtol):
     net, x, y = given = problem(**arguments)
@@ -236,6 +238,7 @@ def test_energy_and_gradients_are_those_of_the_activities(arguments, rtol):
 MONOTONE = [(a, m) for a in ALL for m in METHODS[a] if m not in ("secant", "kink")]  # by themselves those are not
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("activation", "method"), MONOTONE)
 def test_no_method_ends_above_the_feedforward_pass(activation, method):
     for seed, iterations in itertools.product(range(1, 6, 2), (0, 2, None)):
@@ -316,6 +319,7 @@ def test_without_a_hidden_layer_there_is_nothing_to_infer(activation):
         assert distance(found.bias_gradients(), exact.biases) < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", CURVED)
 @pytest.mark.parametrize(("gain", "target"), [(3.0, 5.0), (5.0, 20.0)])
 def test_strong_saturation_is_solved_or_owned_up_to(activation, gain, target):

@@ -1,11 +1,13 @@
-"""A reader opens a chapter in JupyterLab, runs every cell, and moves γ: the figure follows the live kernel."""
+"""A reader starts JupyterLab, meets the first page, runs a chapter, and moves γ: the figure follows the live kernel."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from pathlib import Path
 
@@ -23,17 +25,22 @@ def chapter_with_gamma():
     return next(p for p in paths if p.exists() and any(mark in p.read_text(encoding="utf-8") for mark in marks))
 
 
-@pytest.fixture
-def lab(tmp_path):
-    """JupyterLab on a loopback port, on a copy of the book, with settings of its own; always stopped."""
-    shutil.copytree(ROOT / "book", tmp_path / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """`jupyter lab book` in a copy of the project, with settings of its own; always stopped. The folder it runs in."""
+    tmp_path = tmp_path_factory.mktemp("lab")
+    for folder in ("book", "pcbook"):
+        ignore = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignore)
+    installed = tmp_path / "config" / "jupyter_server_config.d" / "pcbook.json"  # as an installation has it
+    installed.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "pcbook" / "lab.json", installed)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = {
         "ServerApp.port": port,
         "ServerApp.ip": "127.0.0.1",
-        "ServerApp.root_dir": tmp_path / "book",
         "ServerApp.open_browser": False,
         "ServerApp.allow_root": True,
         "IdentityProvider.token": "",
@@ -44,14 +51,14 @@ def lab(tmp_path):
     }
     home = {"JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
     environment = {key: value for key, value in os.environ.items() if key != "PCBOOK_STATIC"}
-    command = [sys.executable, "-m", "jupyterlab", *(f"--{key}={value}" for key, value in options.items())]
+    command = [sys.executable, "-m", "jupyterlab", "book", *(f"--{key}={value}" for key, value in options.items())]
     with (tmp_path / "lab.log").open("w") as log:
         server = subprocess.Popen(
-            command, cwd=tmp_path, stdout=log, stderr=log, env=environment | home | {"PYTHONPATH": str(ROOT)}
+            command, cwd=tmp_path, stdout=log, stderr=log, env=environment | home | {"PYTHONPATH": str(tmp_path)}
         )
     try:
         wait_until_up(f"http://127.0.0.1:{port}/api", server, tmp_path / "lab.log")
-        yield f"http://127.0.0.1:{port}"
+        yield tmp_path
     finally:
         server.terminate()  # it stops its kernels, too
         try:
@@ -77,9 +84,10 @@ STATE = """[...document.querySelectorAll('.js-plotly-plot')].map(plot => JSON.st
         rows => Array.from(rows ?? [], row => row?.length ? Array.from(row) : row)))]))"""
 
 
-RAN = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].some(e => /\\[[*0-9]/.test(e.innerText))"
-DONE = """[...document.querySelectorAll('.jp-CodeCell')].every(cell =>
-    /\\[\\d/.test(cell.querySelector('.jp-InputPrompt').innerText))"""
+# Folded cells show no number; the notebook's progress circle says how many cells have run.
+SAYS = "document.querySelector('.jp-Notebook-ExecutionIndicator-tooltip')?.textContent ?? ''"
+RAN = rf"/Executed \d/.test({SAYS})"
+DONE = rf"/Idle.*Executed \d+ cells/.test({SAYS})"
 FITS = """[...document.querySelectorAll('.js-plotly-plot')].every(plot =>
     plot.querySelector('.main-svg')?.getBoundingClientRect().width <= plot.parentElement.clientWidth + 1)"""
 
@@ -98,10 +106,30 @@ def run_all(page, seconds=60):
     pytest.fail("no cell ran")
 
 
+def opened(lab):
+    """The address that `jupyter lab` would open in the reader's browser."""
+    (page,) = (lab / "runtime").glob("jpserver-*-open.html")
+    return re.search(r'href="([^"]+)"', page.read_text())[1]
+
+
+def test_jupyterlab_opens_on_the_page_that_says_where_to_start(browser, lab):
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.goto(opened(lab))
+    page.wait_for_selector(".jp-Notebook h1", timeout=60_000)
+    page.get_by_role("heading", name="Where to start").wait_for()
+    assert page.locator(".jp-CodeCell .jp-InputPlaceholder").count() == page.locator(".jp-CodeCell").count() > 2
+    page.close()
+
+
+def test_the_installation_tells_jupyter_where_the_book_starts():
+    shared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert shared["shared-data"] == {"pcbook/lab.json": "etc/jupyter/jupyter_server_config.d/pcbook.json"}
+
+
 def test_the_gamma_slider_moves_its_figure_in_jupyterlab(browser, lab):
     path = chapter_with_gamma()
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.goto(f"{lab}/lab/tree/{path.relative_to(ROOT / 'book')}")
+    page.goto(opened(lab).replace("lab/tree/index.ipynb", f"lab/workspaces/own/tree/{path.name}"))
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
     run_all(page)
     page.wait_for_function(DONE, timeout=120_000)  # until then JupyterLab moves the focus from cell to cell

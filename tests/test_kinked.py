@@ -66,6 +66,7 @@ def test_a_silent_chain_has_nothing_to_infer():
 hard = dict(depth=st.integers(2, 12), target=st.sampled_from([1.0, 5.0]), gain=st.sampled_from([1.0, 1.4, 2.0]))
 
 
+@pytest.mark.slow
 @oracles.prop(20, problem=oracles.problems(KINKED, **hard))
 def test_ends_are_stationary_and_below_the_feedforward_loss(problem):
     net, x, y = oracles.problem(**problem)

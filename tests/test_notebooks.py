@@ -23,7 +23,9 @@ def test_chapter_is_committed_as_it_should_be(path):
 
 @named
 @pytest.mark.slow
-def test_chapter_runs_in_a_live_kernel(path, monkeypatch):
+def test_chapter_runs_in_a_live_kernel(path, monkeypatch, offered, request):
+    if path.stem in offered:
+        request.getfixturevalue("as_in_the_browser")
     monkeypatch.delenv("PCBOOK_STATIC", raising=False)  # sliders become widgets, as they do for a reader
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
@@ -43,6 +45,8 @@ def test_chapter_runs_in_a_live_kernel(path, monkeypatch):
         (lambda nb: nb.cells[1].update(source="x = 1\n" * 13), "13 lines"),
         (lambda nb: nb.cells[0].update(source="One sentence. Another one."), "more than one sentence"),
         (lambda nb: nb.cells[0].metadata.update(collapsed=True), "metadata"),
+        (lambda nb: nb.cells[1].metadata.update(tags=["remove-input"]), "metadata.jupyter"),
+        (lambda nb: nb.cells[1].metadata.update(jupyter={"source_hidden": True}), "metadata.jupyter"),
         (lambda nb: nb.metadata.update(widgets={}), "notebook metadata"),
     ],
 )
@@ -58,6 +62,18 @@ def test_the_rules_notice(tmp_path, change, complaint):
     result = subprocess.run(script, capture_output=True, encoding="utf-8")
     assert result.returncode == 1
     assert complaint in result.stdout
+
+
+def test_the_fix_folds_for_jupyterlab_what_the_book_does_not_show(tmp_path):
+    cells = [nbformat.v4.new_code_cell("1", id=name, metadata={"tags": [name]}) for name in notebook_rules.TAGS]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=notebook_rules.METADATA)
+    path = tmp_path / "chapter.ipynb"
+    nbformat.write(notebook, path)
+    subprocess.run([sys.executable, notebook_rules.__file__, "--fix", str(path)], check=True)
+    fixed = nbformat.read(path, as_version=4)
+    shown = {cell.id for cell in fixed.cells if "jupyter" not in cell.metadata}
+    assert shown == {"remove-output"}
+    assert fixed.cells[0].source == "1"
 
 
 def test_the_commit_hook_strips_an_executed_chapter_and_keeps_a_clean_one(tmp_path):

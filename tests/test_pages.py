@@ -4,7 +4,10 @@ import importlib
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
+
+from pcbook import claims
 
 ROOT = Path(__file__).parent.parent
 MODULES = {path.stem for path in (ROOT / "pcbook").glob("[a-z]*.py")}
@@ -61,3 +64,24 @@ def test_the_glossary_is_in_alphabetical_order():
     glossary = (ROOT / "book" / "glossary.md").read_text(encoding="utf-8").partition("```{glossary}\n")[2]
     words = re.findall(r"^(?! )(\S[^\n]*)\n  ", glossary, re.MULTILINE)
     assert words == sorted(words, key=lambda word: word.lower().replace("μ", "m"))
+
+
+def errata():
+    """{heading: its cells} of the errata page."""
+    cells = nbformat.read(ROOT / "book" / "errata.ipynb", as_version=4).cells
+    sections = {}
+    for cell in cells:
+        if cell.source.startswith("## "):
+            sections[cell.source.splitlines()[0]] = own = []
+        if sections:
+            own.append(cell)
+    return sections
+
+
+@pytest.mark.parametrize("cells", errata().values(), ids=errata())
+def test_an_erratum_says_what_is_printed_and_what_is_right_and_shows_it(cells):
+    words = cells[0].source
+    assert re.search(r"^\*\*Printed:\*\* .+\n\n\*\*Right:\*\* ", words, re.MULTILINE)
+    assert any("assert " in cell.source for cell in cells if cell.cell_type == "code")
+    linked = re.findall(r"\{ref\}`([\w-]+) <(claim-[\w-]+)>`", words)
+    assert linked and set(linked) <= {(row.chapter, row.anchor) for row in claims.CLAIMS.values()}

@@ -76,6 +76,7 @@ def test_theorem_proves(name):
     assert theorem._repr_markdown_().count("✓") == len(steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "i"), STEPS)
 def test_a_flipped_step_fails(name, i):
     theorem = THEOREMS[name].flipped(i)

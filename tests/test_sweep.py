@@ -312,7 +312,7 @@ def test_the_fingerprint_follows_imports_and_ignores_comments(tmp_path, monkeypa
     found = []
     for text in (
         "from pcbook import data\n\ndef f():\n    return 1",
-        "from pcbook import data  # MNIST\n\ndef f():\n    '''One.'''\n    return (1)",
+        "from pcbook import data  # MNIST\n\ndef f() -> int:\n    '''One.'''\n    return (1)",
         "from pcbook import data\n\ndef f():\n    return 2",
     ):
         path.write_text(text)

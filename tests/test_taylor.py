@@ -229,6 +229,7 @@ def test_the_step_is_exact_for_linear_nets_and_for_one_hidden_layer(drawn):
     close(network.energy(net, z, x, y), taylor.model_minimum(net, x, y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", BENT)
 @pytest.mark.parametrize("hidden", range(2, 7))
 def test_elsewhere_the_steps_error_is_first_order(activation, hidden):

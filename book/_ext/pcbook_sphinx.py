@@ -21,7 +21,7 @@ COMPUTED_FROM = (
     "requirements.txt",
     "requirements.lock",
 )
-DRESSED_WITH = ("book/_static/*", "book/_ext/*.py")
+DRESSED_WITH = ("book/_static/*", "book/_templates/*", "book/_ext/*.py")
 
 
 def digest(root, patterns):
@@ -73,11 +73,18 @@ def prepare_execution(app, config):
 
 
 def add_assets(app, config):
-    """The book's script and style; `pcbook_assets` makes Sphinx rewrite all pages."""
+    """The book's scripts and style; `pcbook_assets` makes Sphinx rewrite all pages."""
     config.pcbook_assets = digest(app.srcdir, DRESSED_WITH)
     config.html_static_path.append(str(Path(__file__).parent.parent / "_static"))
     app.add_css_file("pcbook.css")
-    app.add_js_file("pcbook.js", loading_method="defer")
+    for script in ("pcbook.js", "ticks.js"):
+        app.add_js_file(script, loading_method="defer")
+
+
+def add_filter(app, pagename, templatename, context, doctree):
+    """The ledger's script, on the page that has something to filter."""
+    if "pc-filter" in context.get("body", ""):
+        app.add_js_file("ledger.js", loading_method="defer")
 
 
 def write_reference(app, docname, source):
@@ -135,6 +142,8 @@ def vendor(app, exception):
     (target / "plotly-templates.js").write_text(
         f"window.PCBOOK_TEMPLATES = {json.dumps(templates)};\n"
     )
+    if not (Path(app.outdir) / "lite").exists():  # see pcbook/lite.py
+        (target / "lite.js").write_text("window.PCBOOK_LITE = [];\n")
     mathjax = _package("sphinx-mathjax-offline") / "static" / "mathjax"
     for part in ("tex-chtml.js", "output/chtml/fonts", "a11y", "sre"):
         copy = shutil.copytree if (mathjax / part).is_dir() else shutil.copy
@@ -157,5 +166,6 @@ def setup(app):
     app.connect("builder-inited", drop_thebe)
     app.connect("source-read", write_reference)
     app.connect("doctree-resolved", link_names)
+    app.connect("html-page-context", add_filter)
     app.connect("build-finished", vendor)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -32,6 +32,7 @@
   };
 
   const drawings = new Map(); // element -> function that draws it again
+  const stills = []; // functions that add what only paper shows
 
   const prepare = (element) => {
     const { panels: opening, frames = [{}], texts = [], pool = [] } = JSON.parse(element.querySelector("script[type='application/json']").textContent);
@@ -44,17 +45,36 @@
       input.setAttribute("aria-valuetext", text);
       input.parentElement.querySelector("output").textContent = text;
     });
-    const draw = () => {
-      const index = inputs.reduce((sum, input, i) => sum * texts[i].length + position(input), 0);
+    const drawFrame = (boxes, index) => {
       const figures = unpool(merge(opening, frames[index]), pool);
-      panels.forEach((panel, i) => {
+      boxes.forEach((box, i) => {
         const { data, layout } = figures[i];
         const fixed = { template: window.PCBOOK_TEMPLATES[mode()], autosize: true, uirevision: "keep" };
         if (touch.matches) fixed.dragmode = false; // a finger on the figure scrolls the page
         const config = { responsive: true, displaylogo: false, displayModeBar: touch.matches ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d"] };
-        window.Plotly.react(panel, data, { ...layout, ...fixed }, config);
+        window.Plotly.react(box, data, { ...layout, ...fixed }, config);
       });
+    };
+    const frameAt = (positions) => positions.reduce((sum, at, i) => sum * texts[i].length + at, 0);
+    const draw = () => {
+      const index = frameAt(inputs.map(position));
+      drawFrame(panels, index);
       element.dataset.frame = index;
+    };
+    // Paper cannot be moved: it shows the ends of the first slider, too.
+    const still = () => {
+      const slider = inputs.findIndex((input) => input.type === "range");
+      if (slider < 0 || element.querySelector(".pc-still")) return;
+      const here = inputs.map(position);
+      [0, texts[slider].length - 1].filter((end) => end !== here[slider]).forEach((end) => {
+        const row = element.querySelector(".pc-panels").cloneNode(false);
+        const boxes = panels.map((panel) => Object.assign(document.createElement("div"), { className: "pc-panel", style: `height: ${panel.style.height}` }));
+        row.append(...boxes);
+        const figure = Object.assign(document.createElement("div"), { className: "pc-still", textContent: texts[slider][end] });
+        figure.append(row);
+        element.append(figure);
+        drawFrame(boxes, frameAt(here.with(slider, end)));
+      });
     };
     let waiting = false; // at most one drawing per animation frame, however fast the slider moves
     const changed = () => {
@@ -63,9 +83,14 @@
       waiting = true;
     };
     announce();
+    inputs.forEach((input, i) => { // for paper
+      const output = input.parentElement.querySelector("output");
+      if (output) output.dataset.range = `${texts[i][0]} … ${texts[i].at(-1)}`;
+    });
     plotly().then(() => {
       inputs.forEach((input) => input.addEventListener("input", changed));
       drawings.set(element, draw);
+      stills.push(still);
       draw();
     }, () => { // without the library the figure's words stand in for it
       const box = element.querySelector(".pc-panels");
@@ -87,9 +112,45 @@
     drawings.forEach((draw) => draw());
   }).observe(root, { attributes: true, attributeFilter: ["data-theme"] });
 
-  // Paper shows every figure, at a width that fits the sheet.
+  // A download of a page is saved, also where the browser could show it.
+  document.querySelectorAll(".btn-download-source-button").forEach((link) => { link.download = ""; });
+
+  // Paper shows every figure, at a width that fits the sheet, in light colours; wide equations become smaller.
   const width = (pixels) => document.querySelectorAll(".pc-panel.js-plotly-plot").forEach((panel) =>
     window.Plotly.relayout(panel, { width: pixels && Math.min(pixels, panel.clientWidth), autosize: !pixels }));
-  addEventListener("beforeprint", () => { explorers.forEach(start); width(600); });
-  addEventListener("afterprint", () => width(null));
+  const sizes = new Map(); // equation -> its size on the screen
+  const shrink = (equation) => {
+    const share = equation.clientWidth / equation.scrollWidth;
+    if (!(share < 1)) return;
+    if (!sizes.has(equation)) sizes.set(equation, equation.style.fontSize);
+    equation.style.fontSize = `${share * parseFloat(equation.style.fontSize || "100")}%`;
+  };
+  let theme;
+  addEventListener("beforeprint", () => {
+    theme ??= root.dataset.theme;
+    root.dataset.theme = "light";
+    explorers.forEach(start);
+    stills.forEach((still) => still());
+    width(600);
+    document.querySelectorAll("mjx-container[display='true']").forEach(shrink);
+  });
+  addEventListener("afterprint", () => {
+    root.dataset.theme = theme;
+    theme = undefined;
+    document.querySelectorAll(".pc-still").forEach((still) => still.remove());
+    width(null);
+    sizes.forEach((size, equation) => { equation.style.fontSize = size; });
+    sizes.clear();
+  });
+
+  // Chapters that run in the browser say so, where the site for that (pcbook/lite.py) was built and is served.
+  const heading = document.querySelector(".bd-article h1");
+  const [page] = location.pathname.split("/").pop().split(".");
+  if (heading && location.protocol.startsWith("http")) load("lite.js").then(() => {
+    if (!window.PCBOOK_LITE.includes(page)) return;
+    const link = Object.assign(document.createElement("a"), { textContent: "Run this chapter in the browser" });
+    link.href = new URL(`../../lite/lab/index.html?path=${page}.ipynb`, vendor);
+    heading.after(Object.assign(document.createElement("p"), { className: "pc-lite" }));
+    heading.nextElementSibling.append(link);
+  });
 })();

@@ -1,5 +1,9 @@
 """The paper's experiments, each a function from a configuration to its measurements; by name the recorded ones."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pcbook.sweep import Experiment
 import importlib
 
 EXPERIMENTS = {
@@ -10,7 +14,7 @@ EXPERIMENTS = {
 }
 
 
-def named(name):
+def named(name: str) -> "Experiment":
     """The `sweep.Experiment` of that name. Its module is imported only now. `ValueError` lists the names there are."""
     if name not in EXPERIMENTS:
         raise ValueError(f"experiment = {name!r}: must be one of {', '.join(map(repr, EXPERIMENTS))}")

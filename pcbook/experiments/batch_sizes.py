@@ -5,6 +5,9 @@ both algorithms at their own best rate, and PC at BP's best rate too. "angles" c
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
 
 from pcbook import second_order, sweep
 from pcbook.experiments import directions, optimisers, races
@@ -44,26 +47,26 @@ class Configuration:
     damping: float = 1.0  # of the natural gradient
 
 
-def sizes(problem):
+def sizes(problem: str) -> tuple[int, ...]:
     return SIZES[problem]
 
 
-def rates(problem):
+def rates(problem: str) -> tuple[float, ...]:
     return RATES[problem.split(",")[0]]
 
 
-def cap(problem, size):
+def cap(problem: str, size: int) -> int:
     """The steps that a run may take; on the digits more where a step sees little."""
     steps = CAPS[problem.split(",")[0]]
     return steps if PROBLEMS[problem].chain else round(steps * max(1.0, 8 / size**0.5))
 
 
-def every(problem, size):
+def every(problem: str, size: int) -> int:
     """The steps between two looks at the loss."""
     return 1 if PROBLEMS[problem].chain else cap(problem, size) // 120
 
 
-def cells(configuration, done):
+def cells(configuration: Configuration, done: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[dict[str, Any]]:
     """All grids and angles first; the races of a problem and size once both its grids are known."""
     places = [{"problem": problem, "size": size} for problem in PROBLEMS for size in sizes(problem)]
     grids = [
@@ -75,7 +78,7 @@ def cells(configuration, done):
     best = {(c["problem"], c["size"], c["algorithm"]): best_rate(c, r) for c, r in done if c["part"] == "grid"}
     fresh = []
     for place in places:
-        own = [best.get((*place.values(), a)) for a in ALGORITHMS]
+        own = [best.get((place["problem"], place["size"], a)) for a in ALGORITHMS]
         if None not in own:
             entries = dict.fromkeys([("BP", own[0]), ("PC", own[1]), ("PC", own[0])])  # once if the rates are one
             fresh += [
@@ -86,12 +89,12 @@ def cells(configuration, done):
     return grids + angles + fresh
 
 
-def best_rate(cell, results):
+def best_rate(cell: dict[str, Any], results: dict[str, Any]) -> float:
     """The `optimisers.best_of` the rates of a grid's cell."""
     return optimisers.best_of(rates(cell["problem"]), results)
 
 
-def run(configuration, cell, device):
+def run(configuration: Configuration, cell: dict[str, Any], device: str) -> dict[str, Any]:
     """A cell's results. Always on the processor: the matrices are small."""
     if cell["part"] == "angles":
         return {"results": angles(configuration, cell["seed"]), "timing": {}}
@@ -107,12 +110,13 @@ def run(configuration, cell, device):
     return {"results": means | {"reached": rounded((steps["converge"] >= 0).mean(axis=1))}, "timing": {}}
 
 
-def angles(configuration, seed, draws=64):
+def angles(configuration: Configuration, seed: int, draws: int = 64) -> dict[str, list[float]]:
     """Mean cosine of each of `PAIRS` at each of `ANGLE_SIZES`, over `LOOKS` on PC's path: {pair: [...]}.
 
     At small sizes each look is a mean over several batches, `draws` samples in all.
     """
-    problem, found = races.PROBLEMS["digits"], {pair: [] for pair in PAIRS}
+    problem = races.PROBLEMS["digits"]
+    found: dict[str, list[float]] = {pair: [] for pair in PAIRS}
     theta, stream, path = races.starts(problem, seed, 1), races.batches(problem, seed, 1), []
     for step in range(LOOKS[-1] + 1):
         path += [theta] if step in LOOKS else []
@@ -129,7 +133,7 @@ def angles(configuration, seed, draws=64):
     return found
 
 
-def updates_cosines(problem, theta, x, y, damping):
+def updates_cosines(problem: races.Problem, theta: Tensor, x: Tensor, y: Tensor, damping: float) -> dict[str, float]:
     """{pair: cosine} of PC's, BP's and the natural gradient's updates on one batch."""
     of = problem.sizes, problem.activation
     step = {a: -races.gradients(problem, a, theta, x, y) for a in ALGORITHMS}
@@ -138,7 +142,7 @@ def updates_cosines(problem, theta, x, y, damping):
     return {pair: directions.cosine(step[a], step[b]).item() for pair, (a, b) in PAIRS.items()}
 
 
-def seconds(configuration, cell):
+def seconds(configuration: Configuration, cell: dict[str, Any]) -> float:
     """Rough seconds on one core of 2024: PC solves an equilibrium for every sample of a tanh network."""
     if cell["part"] == "angles":
         return 15.0
@@ -152,7 +156,7 @@ def seconds(configuration, cell):
     return share * solve * cap(cell["problem"], size) / 400
 
 
-def check(configuration, cell, results, device):
+def check(configuration: Configuration, cell: dict[str, Any], results: dict[str, Any], device: str) -> list[str]:
     """As `optimisers.check`."""
     again = run(configuration, cell, device)["results"]
     if cell["part"] == "angles":

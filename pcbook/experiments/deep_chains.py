@@ -5,7 +5,10 @@ loss scalings are learning rates times a factor, and one run shows the stopping 
 """
 
 import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,12 +48,12 @@ class Configuration:
     between: tuple[float, ...] = (0.03, 0.3, 3.0, 30.0)  # for the book's scaling alone: is the grid fine enough?
     threshold: float = 0.01
     points: int = 40  # of the curves, at steps that grow geometrically
-    caps: tuple[tuple, ...] = CAPS
+    caps: tuple[tuple[str, str, float, float, int, int], ...] = CAPS
     euler_seeds: tuple[tuple[str, int], ...] = (("linear", 20), ("relu", 20), ("tanh", 10))
     euler_steps: int = 500  # of the inference
 
 
-def cells(configuration, done):
+def cells(configuration: Configuration, done: list[Any]) -> list[dict[str, Any]]:
     """Every activation, reading, method and depth, the dearest first."""
     if done:
         return []
@@ -63,13 +66,13 @@ def cells(configuration, done):
     ]
 
 
-def initial(activation, depth, seed):
+def initial(activation: str, depth: int, seed: int) -> np.ndarray:
     """Initial weights (L + 1,): PyTorch's default for one unit a layer, U(−1, 1), or for ReLU the paper's U(½, 1)."""
     generator = np.random.default_rng([checks.count("seed", seed), 0, checks.count("depth", depth)])
     return generator.uniform(*((0.5, 1.0) if activation == "relu" else (-1.0, 1.0)), size=depth + 1)
 
 
-def batches(activation, reading, seeds, steps):
+def batches(activation: str, reading: str, seeds: Sequence[int], steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The `chains.stand_ins` of training batches of 64 inputs, 500 steps at a time.
 
     Every seed has its own batches, the same for all depths, methods and activations.
@@ -78,23 +81,23 @@ def batches(activation, reading, seeds, steps):
 
 
 @functools.cache
-def _stand_ins(activation, reading, seeds, k):
+def _stand_ins(activation: str, reading: str, seeds: tuple[int, ...], k: int) -> tuple[np.ndarray, np.ndarray]:
     """Kept for the next depth: drawing the numbers takes longer than training on what stands in for them."""
     return chains.stand_ins(inputs(reading, seeds, k), activation)
 
 
-def inputs(reading, seeds, k):
+def inputs(reading: str, seeds: Sequence[int], k: int) -> np.ndarray:
     """The batches x (500, seeds, 64) of the k-th 500 steps."""
     noise = [np.random.default_rng([seed, 1, k]).standard_normal((EVERY, BATCH)) for seed in seeds]
     return 1 + READINGS[reading] * np.stack(noise, axis=1)
 
 
-def test_inputs(reading, seeds):
+def test_inputs(reading: str, seeds: Sequence[int]) -> np.ndarray:
     """A test set x (seeds, 256) for each seed."""
     return np.stack([1 + READINGS[reading] * np.random.default_rng([seed, 2]).standard_normal(TEST) for seed in seeds])
 
 
-def grid(configuration, cell):
+def grid(configuration: Configuration, cell: dict[str, Any]) -> list[tuple[str, float, float, int]]:
     """[(scaling, α, effective rate, cap)] of a cell's runs."""
     ((low, high, long, short),) = (
         caps[2:] for caps in configuration.caps if caps[:2] == (cell["activation"], cell["method"])
@@ -107,13 +110,18 @@ def grid(configuration, cell):
     return [row for row in found if row[-1]]
 
 
-def seeds_of(configuration, cell):
+def seeds_of(configuration: Configuration, cell: dict[str, Any]) -> tuple[int, ...]:
     """All seeds, or for Euler's inference the first few."""
     limit = dict(configuration.euler_seeds)[cell["activation"]] if cell["method"] == "Euler" else None
     return configuration.seeds[:limit]
 
 
-def history(configuration, cell, seeds, rows=None):
+def history(
+    configuration: Configuration,
+    cell: dict[str, Any],
+    seeds: Sequence[int],
+    rows: list[tuple[str, float, float, int]] | None = None,
+) -> chains.History:
     """The `chains.History` of a cell, for some seeds and rows of its `grid`."""
     rows = grid(configuration, cell) if rows is None else rows
     caps = [cap for *_, cap in rows]
@@ -134,12 +142,12 @@ def history(configuration, cell, seeds, rows=None):
     )
 
 
-def marks(configuration, cap):
+def marks(configuration: Configuration, cap: int) -> np.ndarray:
     """Steps at which curves are kept: 0, and from 1 to the cap in equal ratios."""
     return np.unique(np.r_[0, np.round(np.geomspace(1, cap - 1, configuration.points - 1)).astype(int)])
 
 
-def run(configuration, cell, device):
+def run(configuration: Configuration, cell: dict[str, Any], device: str) -> dict[str, Any]:
     """What happened to every seed at every rate, and the curves at the rates that some figure picks."""
     seeds, rows = seeds_of(configuration, cell), grid(configuration, cell)
     found = history(configuration, cell, seeds, rows)
@@ -149,7 +157,7 @@ def run(configuration, cell, device):
     return {"results": results | {"unsolved": found.unsolved}, "timing": {}}
 
 
-def _row(found, i, scaling, rate, effective, cap):
+def _row(found: chains.History, i: int, scaling: str, rate: float, effective: float, cap: int) -> dict[str, Any]:
     """One learning rate: a number for each seed, −1 for never; −2 in `hit` for divergence."""
     late = found.plateau[i] >= 0
     return {
@@ -166,7 +174,7 @@ def _row(found, i, scaling, rate, effective, cap):
     }
 
 
-def _gap(test, train):
+def _gap(test: np.ndarray, train: np.ndarray) -> list[float | None] | None:
     """[mean, standard error, count] of test minus training losses, of the runs that did not diverge."""
     both = np.isfinite(test) & np.isfinite(train)
     kept = test[both] - train[both]
@@ -175,7 +183,9 @@ def _gap(test, train):
     return [*_numbers([kept.mean(), kept.std(ddof=1) / np.sqrt(len(kept))]), len(kept)]
 
 
-def _curves(configuration, found, rows, scaling):
+def _curves(
+    configuration: Configuration, found: chains.History, rows: list[tuple[str, float, float, int]], scaling: str
+) -> list[dict[str, Any]]:
     """Mean and standard error of the losses over the steps, for every learning rate that `best` may pick."""
     index = [i for i, row in enumerate(rows) if row[0] == scaling and row[1] in configuration.rates]
     table = [_row(found, i, *rows[i]) for i in index]
@@ -192,7 +202,7 @@ def _curves(configuration, found, rows, scaling):
     ]
 
 
-def _curve(found, i, n, rule):
+def _curve(found: chains.History, i: int, n: int, rule: bool) -> dict[str, Any]:
     curve = {}
     for which in ("train", "test"):
         values = found.stopped_curve(which) if rule else getattr(found, f"{which}_curve")
@@ -203,7 +213,7 @@ def _curve(found, i, n, rule):
     return curve
 
 
-def _numbers(values):
+def _numbers(values: Any) -> list[float | None]:
     """Floats to four digits; None for what is not finite."""
     return [float(f"{v:.4g}") if np.isfinite(v) else None for v in values]
 
@@ -213,7 +223,7 @@ def _numbers(values):
 CRITERIA = ("loss", "steps")
 
 
-def best(table, n, rule, criterion, edge=np.inf):
+def best(table: list[dict[str, Any]], n: int, rule: bool, criterion: str, edge: float = np.inf) -> int:
     """The place of the best row with α ≤ edge, by its first n seeds, with or without the plateau rule.
 
     By "loss", the paper's criterion: the lowest mean training loss at the end. By "steps": the fewest steps to the
@@ -228,14 +238,14 @@ def best(table, n, rule, criterion, edge=np.inf):
     return min(allowed, key=lambda i: (scores[i], table[i]["rate"]))
 
 
-def steps_to(row, rule, event="hit"):
+def steps_to(row: dict[str, Any], rule: bool, event: str = "hit") -> np.ndarray:
     """Steps to the threshold, or to "half" of the first loss, for each seed; −1 where the run ended before."""
     steps, plateau = np.array(row[event]), np.array(row["plateau"])
     ended = rule & (plateau >= 0) & (steps > plateau)
     return np.where(ended | (steps < 0), -1, steps)
 
 
-def last_losses(row, rule):
+def last_losses(row: dict[str, Any], rule: bool) -> np.ndarray:
     """Training losses at the end of the runs, (seeds,); infinite where they diverged."""
     values = np.array([np.inf if v is None else v for v in row["stop_loss"]])
     if not rule:
@@ -243,21 +253,21 @@ def last_losses(row, rule):
     return values
 
 
-def recorded(activation, reading, folder=records.FOLDER):
+def recorded(activation: str, reading: str, folder: Path = records.FOLDER) -> dict[tuple[str, int], dict[str, Any]]:
     """{(method, depth): results} from the records of an activation and a reading, digests verified."""
     paths = [folder / f"{_stem(activation, reading, method)}.json" for method in chains.ALGORITHMS]
     cells = [row for path in paths for row in records.load(path)["results"]["cells"]]
     return {(row["cell"]["method"], row["cell"]["depth"]): row["results"] for row in cells}
 
 
-def _stem(activation, reading, method):
+def _stem(activation: str, reading: str, method: str) -> str:
     return f"deep-chains-{activation}-{reading}-{method.lower()}"
 
 
 # What the runner asks.
 
 
-def seconds(configuration, cell):
+def seconds(configuration: Configuration, cell: dict[str, Any]) -> float:
     """About how long a cell takes on one core."""
     return COST[cell["activation"], cell["method"]] * (1 + cell["depth"])
 
@@ -275,7 +285,7 @@ COST = {  # seconds for each weight of the chain
 }
 
 
-def check(configuration, cell, results, device):
+def check(configuration: Configuration, cell: dict[str, Any], results: dict[str, Any], device: str) -> list[str]:
     """Runs the first seeds again at ordinary learning rates. Steps may differ by one in fifty, and one.
 
     Processors round tanh their own way, and large learning rates amplify that.
@@ -285,12 +295,12 @@ def check(configuration, cell, results, device):
     again, recorded = history(configuration, cell, seeds, rows), {(r["scaling"], r["rate"]): r for r in results["rows"]}
     return [
         f"{scaling}, α = {rate}: {difference}"
-        for i, (scaling, rate, *rest) in enumerate(rows)
-        for difference in differences(recorded[scaling, rate], _row(again, i, scaling, rate, *rest), len(seeds))
+        for i, (scaling, rate, own, cap) in enumerate(rows)
+        for difference in differences(recorded[scaling, rate], _row(again, i, scaling, rate, own, cap), len(seeds))
     ]
 
 
-def differences(old, new, n):
+def differences(old: dict[str, Any], new: dict[str, Any], n: int) -> Iterator[str]:
     """In words, where the first n seeds of two rows differ by more than they may."""
     for name in ("hit", "half", "plateau"):
         a, b = np.array(old[name][:n]), np.array(new[name][:n])

@@ -3,6 +3,7 @@
 import functools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,25 +34,27 @@ FREE = Setting(rule=False, criterion="steps", edge=100.0, fine=True, seeds=100) 
 
 
 @functools.cache
-def recorded(activation, reading):
+def recorded(activation: str, reading: str) -> dict[tuple[str, int], dict[str, Any]]:
     """`deep_chains.recorded`, read once."""
     return deep_chains.recorded(activation, reading)
 
 
-def rows(activation, depth, method, setting):
+def rows(activation: str, depth: int, method: str, setting: Setting) -> list[dict[str, Any]]:
     """The rows of the grid for "BP", "PC" or "Euler"."""
     scaling = setting.bp if method == "BP" else setting.pc
     found = recorded(activation, setting.reading)[method, depth]["rows"]
     return [row for row in found if row["scaling"] == scaling and (setting.fine or _is_decade(row["rate"]))]
 
 
-def picked(activation, depth, method, setting):
+def picked(activation: str, depth: int, method: str, setting: Setting) -> dict[str, Any]:
     """The row of the learning rate that the setting's criterion picks."""
     table = rows(activation, depth, method, setting)
     return table[deep_chains.best(table, setting.seeds, setting.rule, setting.criterion, setting.edge)]
 
 
-def curve(activation, depth, method, setting, which="train"):
+def curve(
+    activation: str, depth: int, method: str, setting: Setting, which: str = "train"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(steps, mean loss, its standard error) at the picked rate, arrays; for 3 seeds or all, and powers of ten."""
     row = picked(activation, depth, method, setting)
     results = recorded(activation, setting.reading)[method, depth]
@@ -60,10 +63,11 @@ def curve(activation, depth, method, setting, which="train"):
         for c in results["curves"][row["scaling"]]
         if (c["rate"], c["seeds"], c["rule"]) == (row["rate"], min(setting.seeds, results["seeds"]), setting.rule)
     )
-    return (np.array(results["marks"]), *(np.array(found[key], dtype=float) for key in (which, f"{which}_sem")))
+    mean, error = (np.array(found[key], dtype=float) for key in (which, f"{which}_sem"))
+    return np.array(results["marks"]), mean, error
 
 
-def steps(row, setting, event="hit", horizon=None):
+def steps(row: dict[str, Any], setting: Setting, event: str = "hit", horizon: float | None = None) -> np.ndarray:
     """Steps to the event for the first seeds, floats ≥ 1; where it does not happen in time, the horizon (or ∞)."""
     found = deep_chains.steps_to(row, setting.rule, event)[: setting.seeds]
     missing = (found < 0) | (found > (np.inf if horizon is None else horizon))
@@ -74,20 +78,22 @@ def steps(row, setting, event="hit", horizon=None):
 class Race:
     """PC against BP, seed by seed from the same weights and batches, each at its picked learning rate."""
 
-    bp: dict
-    pc: dict
+    bp: dict[str, Any]
+    pc: dict[str, Any]
     ratio: intervals.Interval  # PC's steps over BP's, geometric mean; no finish in time counts as the horizon
     first: intervals.Interval  # share of the seeds in which PC needs fewer steps
-    reached: tuple  # shares of the seeds in which BP, and PC, get there in time
+    reached: tuple[float, float]  # shares of the seeds in which BP, and PC, get there in time
     horizon: int
 
     @property
-    def faster(self):
+    def faster(self) -> bool | None:
         """Whether PC is faster, by a 95 % confidence interval; None if neither is."""
         return True if self.ratio.high < 1 else False if self.ratio.low > 1 else None
 
 
-def race(activation, depth, setting, event="hit", rate=None, method="PC"):
+def race(
+    activation: str, depth: int, setting: Setting, event: str = "hit", rate: float | None = None, method: str = "PC"
+) -> Race:
     """The `Race` to the threshold ("hit") or to half the first loss ("half"); at one learning rate for both, if given.
 
     The horizon is the smaller one of the two caps, so that no algorithm has more time.
@@ -102,11 +108,11 @@ def race(activation, depth, setting, event="hit", rate=None, method="PC"):
     log = intervals.mean(np.log(b / a))
     ratio = intervals.Interval(*(float(np.exp(v)) for v in (log.value, log.low, log.high)))
     late = [deep_chains.steps_to(row, setting.rule, event)[: setting.seeds] for row in (bp, pc)]
-    reached = tuple(float(np.mean((s >= 0) & (s <= horizon))) for s in late)
-    return Race(bp, pc, ratio, intervals.share(b < a), reached, horizon)
+    in_time = [float(np.mean((s >= 0) & (s <= horizon))) for s in late]
+    return Race(bp, pc, ratio, intervals.share(b < a), (in_time[0], in_time[1]), horizon)
 
 
-def gap(activation, depth, method, setting):
+def gap(activation: str, depth: int, method: str, setting: Setting) -> intervals.Interval | None:
     """Test minus training loss at the end, of the runs that did not diverge: an `intervals.Interval`, all seeds.
 
     By the normal distribution, so None where fewer than `ENOUGH` runs are left.
@@ -119,5 +125,5 @@ def gap(activation, depth, method, setting):
     return intervals.Interval(mean, mean - 1.96 * error, mean + 1.96 * error)
 
 
-def _is_decade(rate):
+def _is_decade(rate: float) -> bool:
     return math.isclose(math.log10(rate), round(math.log10(rate)), abs_tol=1e-9)

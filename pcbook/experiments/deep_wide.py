@@ -8,10 +8,13 @@ normalised (mean 0, variance 1 over all pixels of the training images), and the 
 
 import functools
 import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pcbook import data, images, inference, network, records, training
 from pcbook.sweep import Experiment, differences
@@ -44,7 +47,7 @@ class Configuration:
     looks: tuple[int, ...] = (0, 30, 100, 300)  # steps at which the test images are looked at, beside each epoch's end
 
 
-def cells(configuration, done):
+def cells(configuration: Configuration, done: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[dict[str, Any]]:
     """The grids, as far as they have grown; where they are complete, their best rates with all seeds and epochs."""
     c, found = configuration, {key(cell): results for cell, results in done}
     short, long = [], []
@@ -58,14 +61,20 @@ def cells(configuration, done):
     return list({key(cell): cell for cell in [*short, *long]}.values())
 
 
-def grids(configuration, found, activation, method, scaling):
+def grids(
+    configuration: Configuration,
+    found: Mapping[tuple[tuple[str, Any], ...], dict[str, Any]],
+    activation: str,
+    method: str,
+    scaling: str,
+) -> tuple[dict[str, tuple[float, ...]], tuple[float, ...]]:
     """({name of `GRIDS`: rates} as far as all their runs are in `found`, the rates to run next or last).
 
     `found` maps cells, as `key` has them, to results.
     """
     c, of, rates = configuration, (activation, method, scaling), tuple(configuration.rates)
 
-    def complete(rates):
+    def complete(rates: tuple[float, ...]) -> bool:
         return all(key(grid_cell(c, *of, rate)) in found for rate in rates)
 
     if not complete(rates):
@@ -81,19 +90,26 @@ def grids(configuration, found, activation, method, scaling):
     return known | ({"fine": fine} if complete(fine) else {}), fine
 
 
-def best_rate(configuration, found, activation, method, scaling, rates):
+def best_rate(
+    configuration: Configuration,
+    found: Mapping[tuple[tuple[str, Any], ...], dict[str, Any]],
+    activation: str,
+    method: str,
+    scaling: str,
+    rates: Iterable[float],
+) -> float | None:
     """The one of `rates` with the lowest training loss at the end of the grid's run, or None if all diverged."""
     ends = {rate: found[key(grid_cell(configuration, activation, method, scaling, rate))]["last"] for rate in rates}
     ends = {rate: last for rate, last in ends.items() if last is not None}
-    return min(ends, key=ends.get) if ends else None
+    return min(ends, key=ends.__getitem__) if ends else None
 
 
-def effective(configuration, scaling, rate):
+def effective(configuration: Configuration, scaling: str, rate: float) -> float:
     """The rate of the book's loss that does what `rate` does for a scaled one, rounded to 6 digits."""
     return _round(rate * training.SCALINGS[scaling](configuration.batch, CLASSES))
 
 
-def _longer(c, best, rates):
+def _longer(c: Configuration, best: float | None, rates: tuple[float, ...]) -> tuple[float, ...]:
     """The rates with one decade more where the best is at an edge that may still move."""
     above, below = _round(max(rates) * 10), _round(min(rates) / 10)
     if best == max(rates) and above <= max(c.rates) * 10**c.decades * 1.1:
@@ -103,41 +119,45 @@ def _longer(c, best, rates):
     return rates
 
 
-def grid_cell(configuration, activation, method, scaling, rate):
+def grid_cell(configuration: Configuration, activation: str, method: str, scaling: str, rate: float) -> dict[str, Any]:
     """The run of a grid at a rate of the scaled loss."""
     c, rate = configuration, effective(configuration, scaling, rate)
     return {"activation": activation, "method": method, "rate": rate, "seed": c.seeds[0], "epochs": c.grid_epochs}
 
 
-def final_cell(configuration, activation, method, scaling, rate, seed):
+def final_cell(
+    configuration: Configuration, activation: str, method: str, scaling: str, rate: float, seed: int
+) -> dict[str, Any]:
     """The run with all epochs at a rate of the scaled loss."""
     cell = grid_cell(configuration, activation, method, scaling, rate)
     return cell | {"seed": seed, "epochs": configuration.epochs}
 
 
-def key(cell):
+def key(cell: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     """A cell as a key."""
     return tuple(sorted(cell.items()))
 
 
-def run(configuration, cell, device):
+def run(configuration: Configuration, cell: dict[str, Any], device: str) -> dict[str, Any]:
     """Train one network; its losses, per step at first and then averaged, and what it makes of the test images."""
     return _summary(configuration, *_train(configuration, cell, device))
 
 
-def _train(c, cell, device, steps=None):
+def _train(
+    c: Configuration, cell: dict[str, Any], device: str, steps: int | None = None
+) -> tuple[training.History, int]:
     """(History, batches per epoch) of a cell, or of its first steps."""
     x, y, test_x, test_y = (part.to(device) for part in _dataset(c.dataset, c.images))
     epoch = -(-len(x) // c.batch)
     net = _network(c, cell, x, y, device)
     looks = {*c.looks, *range(epoch, cell["epochs"] * epoch + 1, epoch)} if steps is None else ()
 
-    def batches():
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for k in range(cell["epochs"]):
             for rows in _orders(len(x), c.batch, cell["seed"], k):
                 yield x[rows], y[rows]
 
-    def evaluate(step):
+    def evaluate(step: int) -> dict[str, Any] | None:
         return _look(c, net, cell["method"], test_x, test_y) if step in looks else None
 
     rules = (training.Plateau(epoch, stop=False), training.Diverged(c.diverged))
@@ -146,18 +166,18 @@ def _train(c, cell, device, steps=None):
     return history, epoch
 
 
-def _network(c, cell, x, y, device):
+def _network(c: Configuration, cell: dict[str, Any], x: Tensor, y: Tensor, device: str) -> network.PCN:
     sizes = [x.shape[1], *[c.width] * c.hidden, y.shape[1]]
     return network.PCN(network.init_weights(sizes, cell["seed"]), cell["activation"]).to(device)
 
 
-def _orders(count, size, seed, epoch):
+def _orders(count: int, size: int, seed: int, epoch: int) -> Iterator[Tensor]:
     """The rows of each mini-batch of an epoch."""
     rows = np.arange(count)
     return (torch.from_numpy(chosen) for chosen, _ in data.batches(rows, rows, size, (seed, epoch)))
 
 
-def _look(c, net, method, x, y):
+def _look(c: Configuration, net: network.PCN, method: str, x: Tensor, y: Tensor) -> dict[str, Any] | None:
     """Loss and accuracy on the test images; for PC, also the share of 64 of them whose equilibrium is one."""
     output = network.forward(net, x)[-1]
     if not bool(torch.isfinite(output).all()):
@@ -172,7 +192,7 @@ def _look(c, net, method, x, y):
     return row
 
 
-def _summary(c, history, epoch):
+def _summary(c: Configuration, history: training.History, epoch: int) -> dict[str, Any]:
     """A history as JSON: `loss[i]` is the mean training loss of the steps before `steps[i]`, from `steps[i − 1]` on."""
     loss = history.loss[np.isfinite(history.loss)]
     edges = np.unique(np.r_[np.arange(0, len(loss), max(epoch // c.bins, 1)), len(loss)])
@@ -200,11 +220,11 @@ def _summary(c, history, epoch):
     return {"results": results, "timing": timing}
 
 
-def _means(values, edges):
+def _means(values: np.ndarray, edges: Iterable[int] | np.ndarray) -> list[float]:
     return [_round(values[a:b].mean()) for a, b in itertools.pairwise(edges)]
 
 
-def _round(value):
+def _round(value: float) -> float:
     """Six significant digits: what float32 has."""
     return float(f"{value:.6g}")
 
@@ -212,7 +232,7 @@ def _round(value):
 STEPS, TOLERANCE = 40, 0.02
 
 
-def check(configuration, cell, results, device):
+def check(configuration: Configuration, cell: dict[str, Any], results: dict[str, Any], device: str) -> list[str]:
     """The first `STEPS` losses again: each within `TOLERANCE` of what is recorded, as long as they do not grow.
 
     Another processor or solver version rounds otherwise, and a network that diverges magnifies that.
@@ -223,7 +243,7 @@ def check(configuration, cell, results, device):
     return differences(recorded[:grows], history.loss.tolist()[:grows], rtol=TOLERANCE, where="results.early")
 
 
-def seconds(configuration, cell):
+def seconds(configuration: Configuration, cell: dict[str, Any]) -> float:
     """Measured on one core of a server processor, 2.5 GHz or so, on the paper's network."""
     c = configuration
     size = c.hidden * c.width**2 + (784 + CLASSES) * c.width
@@ -232,7 +252,7 @@ def seconds(configuration, cell):
 
 
 @functools.cache
-def _dataset(name, count):
+def _dataset(name: str, count: int) -> tuple[Tensor, ...]:
     """Training inputs and targets, test inputs and targets: float32 tensors."""
     train, test = data.digits() if name == "digits" else data.mnist(name=name)
     parts = (
@@ -242,7 +262,7 @@ def _dataset(name, count):
     return tuple(torch.from_numpy(array) for pair in parts for array in pair)
 
 
-def digests(configuration):
+def digests(configuration: Configuration) -> dict[str, str]:
     """{file: SHA-256} of the images and labels, which `data.mnist` holds every file to."""
     if configuration.dataset == "digits":
         return {"digits": records.digest_of(*itertools.chain(*data.digits()))}

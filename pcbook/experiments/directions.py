@@ -1,7 +1,10 @@
 """Angles between updates at the same weights: PC's and BP's beside every other method's, along a path of training."""
 
+from typing import Any
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from pcbook import second_order
 from pcbook.experiments import races
@@ -14,7 +17,7 @@ DAMPED = ("Newton", "natural gradient", "sample by sample")
 TARGETS = ("BP", *PLAIN, *(f"{name}, λ = {damping:g}" for name in DAMPED for damping in DAMPINGS))
 
 
-def directions(name, path, seed, runs, cap):
+def directions(name: str, path: str, seed: int, runs: int, cap: int) -> dict[str, Any]:
     """Cosines of PC's and BP's update with the `TARGETS`', along the path of "BP" or "PC", until it has converged.
 
     "steps" (runs,): the paths' lengths. "training": mean cosine along each path, {target: {"PC": (runs,), "BP": …}}.
@@ -31,7 +34,9 @@ def directions(name, path, seed, runs, cap):
     }
 
 
-def follow(problem, path, rate, seed, runs, cap):
+def follow(
+    problem: races.Problem, path: str, rate: float, seed: int, runs: int, cap: int
+) -> tuple[dict[str, Tensor], Tensor]:
     """{method: its update (SHARES, runs, P)} at weights along one path of SGD, and the paths' lengths (runs,).
 
     Momentum, RMSProp and Adam have seen BP's gradients at all weights of the path before.
@@ -57,9 +62,10 @@ def follow(problem, path, rate, seed, runs, cap):
     return dict(zip(("BP", "PC", *PLAIN), steps, strict=True)) | curved(problem, theta, x, y), last[moved]
 
 
-def curved(problem, theta, x, y):
+def curved(problem: races.Problem, theta: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
     """{"Newton, λ = 1": its step (..., P), …} for every one of `DAMPED` and `DAMPINGS`."""
-    of, found = (problem.sizes, problem.activation), {}
+    of = problem.sizes, problem.activation
+    found: dict[str, list[Tensor]] = {}
     lead, size = theta.shape[:2], theta.shape[:2].numel() if problem.chain else 1
     for at, inputs, targets in zip(*(part.flatten(0, 1).split(size) for part in (theta, x, y)), strict=True):
         hessian = second_order.hessian(at, *of, inputs, targets, chunk=None if problem.chain else 256)
@@ -76,7 +82,7 @@ def curved(problem, theta, x, y):
     return {name: torch.cat(steps).unflatten(0, lead) for name, steps in found.items()}
 
 
-def ratios(steps):
+def ratios(steps: dict[str, Tensor]) -> dict[str, dict[str, Any]]:
     """How a method's step differs from BP's weight by weight, mean over each path, {name: {"PC": (runs,), …}}.
 
     "like RMSProp": over the weights, the correlation of log |step / BP's| with that of RMSProp, which is −½ log v.
@@ -91,16 +97,16 @@ def ratios(steps):
     }
 
 
-def cosine(a, b):
+def cosine(a: Tensor, b: Tensor) -> Tensor:
     """Eq. 8 over the last axis."""
     return torch.nn.functional.cosine_similarity(a, b, dim=-1, eps=1e-300)
 
 
-def correlation(a, b):
+def correlation(a: Tensor, b: Tensor) -> Tensor:
     """Pearson's, over the last axis."""
     return cosine(a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True))
 
 
-def rounded(values, digits=5):
+def rounded(values: Any, digits: int = 5) -> Any:
     """As a list of numbers that a record holds."""
     return np.round(np.asarray(values, dtype=float), digits).tolist()

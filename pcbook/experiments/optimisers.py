@@ -4,9 +4,12 @@
 follow BP's or PC's path and compare, at the same weights and batches, PC's and BP's update with every other method's.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pcbook import records, sweep
 from pcbook.experiments import inference_cost, races
@@ -46,12 +49,12 @@ class Configuration:
     every: int = 5  # updates between looks at the digits' loss
 
 
-def rates(problem, method):
+def rates(problem: str, method: str) -> tuple[float, ...]:
     """The grid, from low to high; for Newton and natural gradient 1/λ."""
     return CHAIN_RATES if races.PROBLEMS[problem].chain else DIGITS_RATES[method]
 
 
-def cells(configuration, done):
+def cells(configuration: Configuration, done: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[dict[str, Any]]:
     """All grids and directions first; a race once its grid is known."""
     grids = [
         {"part": "grid", "problem": problem, "start": start, "method": method, "seed": configuration.tuning_seed}
@@ -72,12 +75,12 @@ def cells(configuration, done):
     return grids + paths + fresh
 
 
-def best_rate(cell, results):
+def best_rate(cell: dict[str, Any], results: dict[str, Any]) -> float:
     """The `best_of` the rates of a grid's cell."""
     return best_of(rates(cell["problem"], cell["method"]), results)
 
 
-def best_of(rates, results):
+def best_of(rates: Sequence[float], results: dict[str, Any]) -> float:
     """The rate whose runs converge first, by the geometric mean, among those at which at least half of them do.
 
     Between equals it is the one that escapes first. (A rate that is too large may win quickly, and rarely.)
@@ -87,29 +90,29 @@ def best_of(rates, results):
     return rates[costs.index(min(costs))]
 
 
-def run(configuration, cell, device):
+def run(configuration: Configuration, cell: dict[str, Any], device: str) -> dict[str, Any]:
     """A cell's results. Always on the processor: the matrices are small."""
     measure = {"grid": grid, "race": race, "directions": compare}[cell["part"]]
     return {"results": measure(configuration, cell), "timing": {}}
 
 
-def grid(configuration, cell):
+def grid(configuration: Configuration, cell: dict[str, Any]) -> dict[str, Any]:
     """For each rate: geometric means of the steps (what is not reached counts as the cap), and the share converged."""
     steps, limit = _race(configuration, cell, rates(cell["problem"], cell["method"])), cap(configuration, cell)
     means = {name: [mean_steps(row, limit) for row in found] for name, found in steps.items()}
     return means | {"reached": rounded((steps["converge"] >= 0).mean(axis=1))}
 
 
-def race(configuration, cell):
+def race(configuration: Configuration, cell: dict[str, Any]) -> dict[str, Any]:
     """Steps of every run at the cell's rate, −1 for never: {"escape": [...], "converge": [...]}."""
     return {name: found[0].tolist() for name, found in _race(configuration, cell, (cell["rate"],)).items()}
 
 
-def compare(configuration, cell):
+def compare(configuration: Configuration, cell: dict[str, Any]) -> dict[str, Any]:
     return directions(cell["problem"], cell["path"], cell["seed"], _runs(configuration, cell), cap(configuration, cell))
 
 
-def cap(configuration, cell):
+def cap(configuration: Configuration, cell: dict[str, Any]) -> int:
     """The updates that a cell's runs may take."""
     curved = cell.get("method") in CURVED
     if cell["problem"] == "digits":
@@ -119,18 +122,18 @@ def cap(configuration, cell):
     return configuration.tanh_cap if cell["problem"] == "tanh chain" else configuration.linear_cap
 
 
-def censored(steps, cap):
+def censored(steps: ArrayLike, cap: int) -> np.ndarray:
     """Steps with "never", −1, counted as the cap."""
     steps = np.asarray(steps)
     return np.where(steps < 0, cap, steps)
 
 
-def mean_steps(steps, cap):
+def mean_steps(steps: ArrayLike, cap: int) -> float:
     """The geometric mean of 1 + steps, less 1."""
     return float(rounded(np.expm1(np.log1p(censored(steps, cap)).mean()), 2))
 
 
-def check(configuration, cell, results, device):
+def check(configuration: Configuration, cell: dict[str, Any], results: dict[str, Any], device: str) -> list[str]:
     """Where a cell run again differs by more than another processor's rounding explains.
 
     At large rates single runs are chaotic. So of a race the mean steps are compared, of a grid those at its best rate.
@@ -141,16 +144,17 @@ def check(configuration, cell, results, device):
     return differing(results, run(configuration, cell, device)["results"], best, cap(configuration, cell))
 
 
-def differing(results, again, best, cap):
+def differing(results: dict[str, Any], again: dict[str, Any], best: int | None, cap: int) -> list[str]:
     """Sentences on mean steps that differ by more than a tenth: of a race, or (`best` is an index) of a grid."""
     found = []
     for part in (results, again):
         marks = {name: part[name] for name in ("escape", "converge")}
         found.append({n: mean_steps(v, cap) if best is None else v[best] for n, v in marks.items()})
-    return sweep.differences(*found, rtol=0.1, atol=1)
+    recorded, now = found
+    return sweep.differences(recorded, now, rtol=0.1, atol=1)
 
 
-def _race(configuration, cell, rates):
+def _race(configuration: Configuration, cell: dict[str, Any], rates: Sequence[float]) -> dict[str, np.ndarray]:
     problem, runs = races.PROBLEMS[cell["problem"]], _runs(configuration, cell)
     theta = races.starts(problem, cell["seed"], runs, near=cell["start"] == STARTS[1])
     every = 1 if problem.chain or cell["method"] in CURVED else configuration.every
@@ -158,13 +162,13 @@ def _race(configuration, cell, rates):
     return races.race(problem, cell["method"], rates, theta, stream, cap(configuration, cell), every)
 
 
-def _runs(configuration, cell):
+def _runs(configuration: Configuration, cell: dict[str, Any]) -> int:
     if not races.PROBLEMS[cell["problem"]].chain:
         return 1
     return configuration.tuning_runs if cell["part"] == "grid" else configuration.runs
 
 
-def seconds(configuration, cell):
+def seconds(configuration: Configuration, cell: dict[str, Any]) -> float:
     """Rough seconds on one core of 2024: by problem and part, more for methods that solve something."""
     chain = races.PROBLEMS[cell["problem"]].chain
     if cell["part"] == "directions":
@@ -173,7 +177,7 @@ def seconds(configuration, cell):
     return (1.5 if cell["part"] == "grid" else 0.5) * slow.get(cell["method"], 1.0)
 
 
-def data(configuration):
+def data(configuration: object) -> dict[str, str]:
     """The digits' digest."""
     return {"digits": records.digest_of(*(part.numpy() for part in inference_cost.batch(races.DIGITS)))}
 

@@ -5,21 +5,31 @@ the same ones, so that differences are paired. Defaults are the paper's: slope �
 standard deviation, batches of 64, α = 0.2, training until ℒ < 0.001.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pcbook import checks, data, onemlp
 
 SLOPE, LEARNING_RATE, TOLERANCE = -1.0, 0.2, 1e-3
 
 
-def starts(count, seed, scale=1.0):
+def starts(count: int, seed: int, scale: float = 1.0) -> np.ndarray:
     """`count` initial weights w ~ U(−scale, scale)², shape (count, 2)."""
     return _starts(np.random.default_rng(seed), count, scale)
 
 
-def alignment(count, seed, scale=1.0, batches=5, spread=0.1, algorithms=("BP", "PC", "TRN")):
+def alignment(
+    count: int,
+    seed: int,
+    scale: float = 1.0,
+    batches: int = 5,
+    spread: float = 0.1,
+    algorithms: Iterable[str] = ("BP", "PC", "TRN"),
+) -> dict[str, np.ndarray]:
     """Fig. 2: cosine between each update and the direction to the closest solution; name → (batches, count).
 
     Each algorithm follows its own trajectory. NaN where a run has diverged.
@@ -34,19 +44,21 @@ def alignment(count, seed, scale=1.0, batches=5, spread=0.1, algorithms=("BP", "
     }
 
 
-def cosine_to_closest(algorithm, w, x=1.0, y=SLOPE, **settings):
+def cosine_to_closest(
+    algorithm: str, w: ArrayLike, x: ArrayLike = 1.0, y: ArrayLike = SLOPE, **settings: Any
+) -> np.ndarray:
     """Cosine between `algorithm`'s update at `w`, (..., 2), and the way to the closest solution."""
     w = checks.pairs("w", w)
     closest = onemlp.closest_solution(w[..., 0], w[..., 1], SLOPE)
     return onemlp.cosine_similarity(onemlp.update(algorithm, w, x, y, **settings), closest - w)
 
 
-def alignment_gain(w):
+def alignment_gain(w: ArrayLike) -> np.ndarray:
     """cos(PC) − cos(BP) with the way to the closest solution, at weights w (..., 2); shape (...)."""
     return cosine_to_closest("PC", w) - cosine_to_closest("BP", w)
 
 
-def angles(gamma, limit, w):
+def angles(gamma: ArrayLike, limit: str, w: ArrayLike) -> np.ndarray:
     """Angle in degrees between PC's update at precision ratio `gamma` and that of `limit`, "BP" or "TP", at w (..., 2).
 
     `gamma` broadcasts against w without its last axis.
@@ -55,7 +67,7 @@ def angles(gamma, limit, w):
     return np.degrees(np.arccos(onemlp.cosine_similarity(pc, other)))
 
 
-def _cosines(algorithm, w, x, y):
+def _cosines(algorithm: str, w: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     result, alive = np.full(len(w), np.nan), (np.abs(w) < 1e6).all(axis=-1)
     result[alive] = cosine_to_closest(algorithm, w[alive], x[alive], y[alive])
     return result
@@ -76,13 +88,15 @@ class Training:
     same_side: np.ndarray  # whether the end lies on the branch of the closest solution
 
     @property
-    def detour(self):
+    def detour(self) -> np.ndarray:
         """Path length plus what is left to the solutions at the end, over the distance of the closest one; ≥ 1."""
         rest = np.linalg.norm(onemlp.closest_solution(*self.end.T, SLOPE) - self.end, axis=-1)
         return (self.length + rest) / self.distance
 
 
-def training(algorithm, count, seed, scale=1.0, spread=0.1, max_steps=5000):
+def training(
+    algorithm: str, count: int, seed: int, scale: float = 1.0, spread: float = 0.1, max_steps: int = 5000
+) -> Training:
     """Trains `count` 1MLPs until ℒ < 0.001 at x = 1; `RuntimeError` if one diverges or needs more than `max_steps`."""
     if checks.count("max_steps", max_steps) == 0:
         raise ValueError("max_steps = 0: must be at least 1")
@@ -110,7 +124,9 @@ def training(algorithm, count, seed, scale=1.0, spread=0.1, max_steps=5000):
     raise RuntimeError(f"{algorithm} left {going.sum()} of {count} runs above ℒ = {TOLERANCE} after {max_steps} steps")
 
 
-def inference_error(count, seed, steps=20, eta=0.1, scale=1.0):
+def inference_error(
+    count: int, seed: int, steps: int = 20, eta: float = 0.1, scale: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """T1: how far PC's weight gradient after `steps` Euler steps is from the equilibrium's.
 
     Returns the relative error and the angle in degrees, each (count,).
@@ -123,5 +139,5 @@ def inference_error(count, seed, steps=20, eta=0.1, scale=1.0):
     return error, np.degrees(np.arccos(onemlp.cosine_similarity(found, exact)))
 
 
-def _starts(generator, count, scale):
+def _starts(generator: np.random.Generator, count: int, scale: float) -> np.ndarray:
     return generator.uniform(-1, 1, size=(checks.count("count", count), 2)) * checks.scalar("scale", scale)

@@ -12,8 +12,6 @@ from pcbook.network import PCN
 
 STEP, TOLERANCE, PAPER = 0.1, 1e-3, 1000  # η, what counts as arrived, and the paper's T
 DEPTHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
-ACTIVATIONS = {"linear": figures.NEUTRAL[0], "tanh": figures.NEUTRAL[1], "relu": figures.NEUTRAL[2]}
-SYMBOLS = {"linear": "circle", "tanh": "square", "relu": "diamond"}
 
 
 def steps_needed(depth, weight, step_size=STEP, tolerance=TOLERANCE):
@@ -34,14 +32,14 @@ def steps_explorer():
             left.add_scatter(x=t, y=np.maximum(factor**t, 1e-9), mode="lines", line=line, showlegend=False)
         for _ in range(8 - len(left.data)):  # as many traces in every frame
             left.add_scatter(x=[None], y=[None], mode="lines", showlegend=False)
-        left.add_vline(PAPER, line={"dash": "dot", "color": "#808080"})
+        left.add_vline(PAPER, line=figures.REFERENCE)
         left.update_xaxes(title_text="Euler steps", type="log", range=[0, 3.5], dtick=1)
         left.update_yaxes(title_text="share of the start", type="log", range=[-6, 0.1], exponentformat="power", dtick=1)
         needed = [steps_needed(n, weight) for n in DEPTHS]
         right = figures.curves(DEPTHS, {"PC": needed}, "Steps until 0.1 % is left", "hidden layers N", "Euler steps")
         marker = {"size": 11, "color": figures.COLOURS["PC"], "symbol": "square"}
         right.add_scatter(x=[depth], y=[steps_needed(depth, weight)], mode="markers", marker=marker)
-        right.add_hline(PAPER, line={"dash": "dot", "color": "#808080"})
+        right.add_hline(PAPER, line=figures.REFERENCE)
         right.update_xaxes(type="log").update_layout(showlegend=False)
         right.update_yaxes(type="log", range=[1.3, 4.6], exponentformat="power", dtick=1)
         return [left, right]
@@ -94,7 +92,7 @@ def ablation_explorer():
             "relative error",
             log_y=True,
         )
-        looks = (("#808080", "x"), (figures.NEUTRAL[0], "circle"), (figures.NEUTRAL[1], "diamond"))
+        looks = ((figures.GREY, "x"), (figures.NEUTRAL[0], "circle"), (figures.NEUTRAL[1], "diamond"))
         for trace, (colour, symbol) in zip(fig.data, (*looks, (figures.COLOURS["PC"], "square")), strict=True):
             trace.update(mode="lines+markers", line_color=colour, marker={"symbol": symbol, "size": 8, "color": colour})
         fig.update_layout(height=440)
@@ -152,10 +150,10 @@ def kink_explorer():
             marker = {"symbol": symbol, "size": 11, "color": figures.NEUTRAL[0]}
             height = kink_energy(slope, target, z)
             left.add_scatter(x=z, y=height, mode="markers", marker=marker, name=name)
-        left.update_xaxes(title_text="z₁").update_yaxes(title_text="F", range=[0, 4])
+        left.update_xaxes(title_text="z₁").update_yaxes(title_text="energy ℱ", range=[0, 4])
         right = go.Figure(layout={"title": {"text": "Euler's z₁"}})
         right.add_scatter(y=path, mode="lines", line=line, showlegend=False)
-        right.add_hline(0, line={"dash": "dot", "color": "#808080"})
+        right.add_hline(0, line=figures.REFERENCE)
         right.update_xaxes(title_text="step").update_yaxes(title_text="z₁", range=[-0.7, 1.3])
         return [left, right]
 
@@ -179,7 +177,12 @@ def preactivations_figure(found):
     edges = np.linspace(-2, 2, 62)
     for name, values in found.items():
         share = np.histogram(values / values.std(), edges)[0] / values.size
-        line = {"color": ACTIVATIONS[name], "shape": "hvh", "width": 2, "dash": "dot" if name == "tanh" else "solid"}
+        line = {
+            "color": figures.ACTIVATIONS[name][0],
+            "shape": "hvh",
+            "width": 2,
+            "dash": "dot" if name == "tanh" else "solid",
+        }
         fig.add_scatter(x=(edges[1:] + edges[:-1]) / 2, y=share, mode="lines", line=line, name=name)
     fig.update_xaxes(title_text="u / its standard deviation")
     return fig.update_yaxes(title_text="share of units", type="log")
@@ -189,9 +192,9 @@ def stall_figure(steps, residuals):
     """Medians of the samples' residuals over Euler's steps, from {activation: values}."""
     fig = figures.curves(steps, residuals, "How far Euler is from rest", "Euler steps", "residual", True, True)
     for trace in fig.data:
-        symbol = {"symbol": SYMBOLS[trace.name], "size": 8}
-        trace.update(mode="lines+markers", line_color=ACTIVATIONS[trace.name], marker=symbol)
-    fig.add_vline(PAPER, line={"dash": "dot", "color": "#808080"})
+        colour, symbol = figures.ACTIVATIONS[trace.name]
+        trace.update(mode="lines+markers", line_color=colour, marker={"symbol": symbol, "size": 8})
+    fig.add_vline(PAPER, line=figures.REFERENCE)
     return fig.update_yaxes(exponentformat="power")
 
 
@@ -219,7 +222,7 @@ def bill_explorer(rows=None):
     def draw(activation):
         fig = go.Figure(layout={"title": {"text": f"Price and accuracy, {activation}"}, "height": 500})
         for kind in dict.fromkeys(map(_kind, rows)):
-            name, colour, symbol = LIBRARIES.get(kind, (kind, "#808080", "circle"))
+            name, colour, symbol = LIBRARIES.get(kind, (kind, figures.GREY, "circle"))
             own = [row for row in rows if _kind(row) == kind and row["activation"] == activation]
             fig.add_scatter(
                 x=[row["error"] for row in own],
@@ -230,7 +233,7 @@ def bill_explorer(rows=None):
                 customdata=[f"{row['method']}, {row['stage']}" for row in own],
                 hovertemplate="%{customdata}<br>error %{x:.1e}<br>%{y:.3g} BP steps<extra>" + name + "</extra>",
             )
-        fig.add_hline(1, line={"dash": "dash", "color": "#808080"})
+        fig.add_hline(1, line=figures.REFERENCE | {"dash": "dash"})
         fig.update_xaxes(
             title_text="relative error of the weight gradients",
             type="log",
@@ -244,7 +247,7 @@ def bill_explorer(rows=None):
 
     return sliders.explore(
         draw,
-        sliders.Choice("activation", "Activation", tuple(ACTIVATIONS), start="tanh"),
+        sliders.Choice("activation", "Activation", tuple(figures.ACTIVATIONS), start="tanh"),
         caption="Each point is one way to the weight gradients: how many BP steps it takes, and the error it leaves. "
         "Cheap and accurate is down and left. The dashed line is one step of BP. Point at a mark to see the setting.",
         alt="Points over the error of the weight gradients and the price in backpropagation steps, both logarithmic. "
@@ -268,7 +271,7 @@ def scaling_explorer(rows=None):
 
     def draw(axis):
         fig = go.Figure(layout={"title": {"text": f"Price over {AXES[axis]}"}, "height": 440})
-        for activation, colour in ACTIVATIONS.items():
+        for activation, (colour, symbol) in figures.ACTIVATIONS.items():
             for start in ("PyTorch's default", "signals kept"):
                 own = [row for row in rows if row["axis"] == axis and row["activation"] == activation]
                 own = [row for row in own if (row["scheme"] == "default") == (start == "PyTorch's default")]
@@ -278,10 +281,10 @@ def scaling_explorer(rows=None):
                     mode="lines+markers",
                     name=f"{activation}, {start}",
                     line={"color": colour, "dash": "solid" if start == "PyTorch's default" else "dot"},
-                    marker={"symbol": SYMBOLS[activation], "size": 8},
+                    marker={"symbol": symbol, "size": 8},
                     showlegend=bool(own),
                 )
-        fig.add_hline(1, line={"dash": "dash", "color": "#808080"})
+        fig.add_hline(1, line=figures.REFERENCE | {"dash": "dash"})
         fig.update_xaxes(title_text=AXES[axis], type="log")
         return fig.update_yaxes(title_text="BP steps", type="log", range=limits)
 

@@ -65,7 +65,7 @@ def _panel(activation, sem, choice):
         line = {"color": colour, "dash": figures.DASHES[name], "width": 2.5}
         fig.add_scatter(x=x, y=middle, mode="lines", line=line, name=label)
     first = np.mean([run.results["early"][0] for run in runs])
-    fig.add_hline(first / 2, line={"dash": "dot", "color": "#808080"})
+    fig.add_hline(first / 2, line=figures.REFERENCE)
     fig.update_xaxes(title_text=axis if choice else "weight updates").update_yaxes(title_text="training loss")
     if choice:
         fig.update_xaxes(type="log", dtick=1, range=[0.5, 3.7] if axis == AXES[0] else [-1.2, 2.6])
@@ -133,7 +133,7 @@ def rates_explorer():
             fig = go.Figure(layout={"title": {"text": TITLES[activation]}, "height": 400})
             for (name, method), coded in zip(METHODS.items(), READINGS[scaling], strict=True):
                 _add_rates(fig, activation, name, method, coded, MEASURES[measure])
-            fig.add_vrect(1e-4, 1, fillcolor="#808080", opacity=0.12, line_width=0)
+            fig.add_vrect(1e-4, 1, fillcolor=figures.SHADE, line_width=0)
             fig.update_xaxes(title_text="learning rate α", type="log", range=[-6.3, 2.9], exponentformat="power")
             panels.append(fig.update_yaxes(title_text=title, type="log" if log else "linear", range=limits))
         return panels
@@ -178,9 +178,10 @@ def push_figure(ratios):
     """The ratios of `push` for {activation: ratios}."""
     layers = np.arange(1, 1 + len(next(iter(ratios.values()))))
     fig = figures.curves(layers, ratios, "How much harder PC pushes", "layer l", "‖PC‖ / ‖BP‖", log_y=True)
-    for trace, symbol in zip(fig.data, ("circle", "square", "diamond"), strict=True):
-        trace.update(mode="lines+markers", marker={"symbol": symbol, "size": 9})
-    fig.add_hline(1, line={"dash": "dot", "color": "#808080"})
+    for trace in fig.data:
+        colour, symbol = figures.ACTIVATIONS[trace.name]
+        trace.update(mode="lines+markers", line_color=colour, marker={"symbol": symbol, "size": 9})
+    fig.add_hline(1, line=figures.REFERENCE)
     return fig.update_yaxes(range=[-0.5, 2.3], dtick=1)
 
 

@@ -13,7 +13,6 @@ from pcbook.experiments import deep_chains
 from pcbook.experiments import deep_chains_record as record
 
 NAMES = {"linear": "linear", "tanh": "tanh", "relu": "ReLU"}
-STYLES = dict(zip(NAMES, zip(figures.NEUTRAL, ("circle", "square", "diamond"), strict=True), strict=True))
 PAPER_DEPTHS = (1, 5, 10)
 SCALINGS = {
     "both ½‖·‖², averaged over the batch": ("half", "half"),
@@ -99,14 +98,14 @@ def ratios_figure(setting, event="hit", title="PC's steps over BP's", rate=None)
     for k, activation in enumerate(NAMES):
         races = [record.race(activation, depth, setting, event, rate).ratio for depth in record.DEPTHS]
         value, low, high = (np.array([getattr(r, name) for r in races]) for name in ("value", "low", "high"))
-        colour, symbol = STYLES[activation]
+        colour, symbol = figures.ACTIVATIONS[activation]
         bar = {"type": "data", "symmetric": False, "array": high - value, "arrayminus": value - low, "thickness": 1.5}
         x = np.array(record.DEPTHS) * 1.04 ** (k - 1)
         marker = {"color": colour, "symbol": symbol, "size": 8}
         line = {"color": colour, "width": 1}
         look = {"marker": marker, "line": line, "name": NAMES[activation], "mode": "lines+markers"}
         fig.add_scatter(x=x, y=value, error_y=bar, **look)
-    fig.add_hline(1, line={"dash": "dot", "color": "#808080"})
+    fig.add_hline(1, line=figures.REFERENCE)
     fig.update_xaxes(title_text="hidden layers L", type="log", tickvals=record.DEPTHS, range=[-0.1, 1.28])
     return fig.update_yaxes(title_text="PC / BP", type="log", exponentformat="power", dtick=1, range=[-2.5, 1.5])
 
@@ -154,12 +153,12 @@ def confounds_figure(depth):
     for k, activation in enumerate(NAMES):
         found = [record.race(activation, depth, setting).ratio for setting in CONFOUNDS.values()]
         value, low, high = (np.array([getattr(r, name) for r in found]) for name in ("value", "low", "high"))
-        colour, symbol = STYLES[activation]
+        colour, symbol = figures.ACTIVATIONS[activation]
         bar = {"type": "data", "symmetric": False, "array": high - value, "arrayminus": value - low, "thickness": 1.5}
         y = np.arange(len(found)) + 0.22 * (k - 1)
         look = {"marker": {"color": colour, "symbol": symbol, "size": 8}, "name": NAMES[activation], "mode": "markers"}
         fig.add_scatter(x=value, y=y, error_x=bar, **look)
-    fig.add_vline(1, line={"dash": "dot", "color": "#808080"})
+    fig.add_vline(1, line=figures.REFERENCE)
     fig.update_xaxes(title_text="PC / BP", type="log", exponentformat="power", dtick=1, range=[-2.1, 0.6])
     ticks = {"tickvals": list(range(len(CONFOUNDS))), "ticktext": list(CONFOUNDS)}
     return fig.update_yaxes(**ticks, range=[len(CONFOUNDS) - 0.4, -0.6], zeroline=False)
@@ -201,7 +200,7 @@ def rates_figure(activation, setting, depth):
         x = [row["rate"] for row in table]
         fig.add_scatter(x=x, y=mean, mode="lines+markers", name=method, line=line, marker=marker)
     edge = np.log10(setting.edge * 1.8)
-    fig.add_vrect(10**edge, 10**2.3, fillcolor="#808080", opacity=0.15, line_width=0)
+    fig.add_vrect(10**edge, 10**2.3, fillcolor=figures.SHADE, line_width=0)
     fig.update_xaxes(title_text="learning rate α", type="log", exponentformat="power", dtick=1, range=[-4.2, 2.3])
     return fig.update_yaxes(title_text="steps", type="log", exponentformat="power", dtick=1, range=[0.2, 4.6])
 
@@ -255,7 +254,7 @@ def _reached_figure(method, setting):
         for depth in record.DEPTHS:
             row = record.picked(activation, depth, method, setting)
             found.append(np.isfinite(record.steps(row, setting)).mean())
-        colour, symbol = STYLES[activation]
+        colour, symbol = figures.ACTIVATIONS[activation]
         marker = {"color": colour, "symbol": symbol, "size": 8}
         look = {"marker": marker, "line": {"color": colour}, "name": NAMES[activation], "mode": "lines+markers"}
         fig.add_scatter(x=record.DEPTHS, y=found, **look)

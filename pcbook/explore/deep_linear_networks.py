@@ -10,7 +10,6 @@ from pcbook import figures, linear_theory, network, sliders
 from pcbook.network import PCN
 
 X, Y = 1.0, -1.0  # the paper's task on one sample
-GREY = figures.NEUTRAL[2]
 GRID = np.linspace(-2, 2, 41)
 DEPTHS = (2, 3, 4, 6, 8, 10)
 SCHEMES = {
@@ -37,14 +36,14 @@ def metric_explorer(gain=0.8, most=8, samples=400, seed=1):
         output = network.sweep(net, origin, noise[: depth - 1]).output + noise[depth - 1]
         ellipse = np.linalg.cholesky(linear_theory.output_scale(net).numpy()) @ circle
         fig = go.Figure(layout={"title": {"text": "Residuals, and the noise of the outputs"}, "height": 460})
-        dot = {"size": 4, "color": GREY, "opacity": 0.5}
+        dot = {"size": 4, "color": figures.GREY, "opacity": 0.5}
         fig.add_scatter(x=output[:, 0].numpy(), y=output[:, 1].numpy(), mode="markers", marker=dot, name="noise")
         for name, (x, y) in (("BP: ℒ = 2", circle), ("PC: ℱ* = 2", ellipse)):
             kind = name.split(":")[0]
             line = {"color": figures.COLOURS[kind], "dash": figures.DASHES[kind], "width": 3}
             fig.add_scatter(x=x, y=y, mode="lines", name=name, line=line)
-        fig.update_xaxes(range=[-9, 9], title_text="r₁")
-        return fig.update_yaxes(range=[-9, 9], title_text="r₂", scaleanchor="x")
+        fig.update_xaxes(range=[-9, 9], title_text="residual r₁")
+        return fig.update_yaxes(range=[-9, 9], title_text="residual r₂", scaleanchor="x")
 
     return sliders.explore(
         draw,
@@ -157,8 +156,8 @@ def limit_explorer(start="PyTorch's default"):
     def draw(scheme):
         ratio, angle = wide_grid(scheme)
         return [
-            _heat(ratio, "ℱ*/ℒ", 0, 1, "Viridis"),
-            _heat(angle, "Angle between ∇ℱ* and ∇ℒ, degrees", 0, 90, "Viridis_r"),
+            _heat(ratio, "ℱ*/ℒ", 0, 1, figures.SHARE),
+            _heat(angle, "Angle between ∇ℱ* and ∇ℒ, degrees", 0, 90, figures.SHARE_REVERSED),
         ]
 
     return sliders.explore(

@@ -1,18 +1,67 @@
 """Explorer and figures of the chapter that follows the Taylor expansion into deep networks."""
 
 import functools
+import itertools
 
 import numpy as np
 import torch
 
-from pcbook import figures, inference, network, sliders, taylor
+from pcbook import diagram, figures, inference, network, sliders, taylor
 from pcbook.experiments import deep_taylor
+from pcbook.inference import euler
 
 BP, PC, TRN = (figures.COLOURS[name] for name in ("BP", "PC", "TRN"))
-GREY = figures.NEUTRAL[2]
-STYLES = dict(zip(deep_taylor.NAMES, ((TRN, "dot"), (BP, "dash"), (PC, "solid")), strict=True))
+STYLES = dict(zip(deep_taylor.NAMES, ((TRN, "dot"), (figures.NEUTRAL[0], "dash"), (PC, "solid")), strict=True))
 RESIDUALS = np.geomspace(0.01, 10, 7).round(4)
 ALONG = np.linspace(-0.5, 2, 41)
+STEPS = (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100, 200)
+
+
+def inference_explorer(seed=1):
+    """Eq. 2 on a tanh network, drawn unit by unit: activities, prediction errors and each layer's energy."""
+
+    def draw(t, residual=1.0, hidden=3):
+        walk, settled = _walk(seed, int(hidden), float(residual))
+        *state, sizes = walk[int(t)]
+        limits = [max(map(_largest, part)) for part in zip(*walk, strict=True)]
+        name = f"After {t} steps of inference" if t > 1 else "After one step" if t else "The feedforward pass"
+        title = f"{name}: ℱ = {np.square(sizes).sum() / 2:.2f}"
+        return diagram.network(*state, sizes, title, limits, settled).update_layout(height=540)
+
+    return sliders.explore(
+        draw,
+        sliders.Slider("t", "inference step t", STEPS, start=0),
+        sliders.Slider("residual", "residual ‖r‖", [0.5, 1.0, 3.0], start=1.0, live=True),
+        sliders.Slider("hidden", "hidden layers", [1, 3, 6], start=3, live=True),
+        caption="A feedforward pass leaves **all of the error at the output**. Inference hands it down, one layer a "
+        "step, until every layer carries a part and the energy ℱ is far below the loss. A disc is a unit with its "
+        "activity; the triangle in front of it is its prediction error: its area is the size, up means more than "
+        "predicted, down less. Bars: the length ‖e‖ of each layer's error, and in outline where it ends; ℱ is half the "
+        "sum of their squares.",
+        alt="A network drawn unit by unit: three inputs, three hidden layers of five tanh units, two targets. At step "
+        "0 only the targets have triangles, large ones, and only the last bar is there. With every step one more "
+        "layer from the right gets triangles and a bar of its own, while the last bar shrinks. After 200 steps all "
+        "layers have errors, and four bars of similar height, about a quarter of the first one's.",
+    )
+
+
+def _largest(vectors):
+    return max(float(np.abs(v).max()) for v in vectors)
+
+
+@functools.lru_cache(16)
+def _walk(seed, hidden, residual):
+    """[(activities z_0 … z_L, errors e_1 … e_L, their lengths)] over the steps, and the lengths at their end."""
+    problem = deep_taylor.random_problem(seed, hidden)
+    (net, x, _), y = problem, deep_taylor.targets(problem, residual)
+
+    def picture(z):
+        errors = network.prediction_errors(net, z, x, y)
+        sizes = [float(e.norm()) for e in errors]
+        return [v[0].numpy() for v in (x, *z, y)], [e[0].numpy() for e in errors], sizes
+
+    path = itertools.islice(euler.walk(net, x, y), STEPS[-1] + 1)
+    return [picture(z) for z in path], picture(inference.solve(net, x, y, rtol=1e-6).activities)[2]
 
 
 def model_explorer(seed=1):
@@ -71,7 +120,7 @@ def _sweep(seed, hidden, gain):
 
 def _errors(seed, hidden, gain, residual):
     fig = errors_figure(RESIDUALS, _sweep(seed, hidden, gain), "Relative errors")
-    line = {"color": GREY, "width": 1.5, "dash": "dot"}
+    line = figures.REFERENCE | {"width": 1.5}
     fig.add_scatter(x=[residual] * 2, y=[1e-16, 1e3], mode="lines", line=line, name="residual now", hoverinfo="skip")
     return fig.update_yaxes(range=[-5.2, 2.2], dtick=1).update_layout(height=430)
 

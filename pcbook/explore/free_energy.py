@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from pcbook import figures, onemlp, sliders
 from pcbook.experiments import toy
 
-PC, (FIRST, SECOND, GREY) = figures.COLOURS["PC"], figures.NEUTRAL
+PC, (FIRST, SECOND, GREY, *_) = figures.COLOURS["PC"], figures.NEUTRAL
 LIMIT = 2.6  # half the width of the window on z
 
 

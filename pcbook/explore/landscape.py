@@ -83,7 +83,7 @@ def _losses(paths):
         row[: len(w)] = onemlp.loss(*w.T, X, Y)
     fig = figures.curves(np.arange(STEPS + 1), dict(zip(paths, padded, strict=True)), "The loss ℒ", "step", "ℒ")
     fig.update_yaxes(type="log", range=[-3.6, 1.2], dtick=1).update_xaxes(range=[0, STEPS])
-    return fig.add_hline(toy.TOLERANCE, line={"dash": "dot", "color": "#808080", "width": 1})
+    return fig.add_hline(toy.TOLERANCE, line=figures.REFERENCE | {"width": 1})
 
 
 @functools.lru_cache(512)

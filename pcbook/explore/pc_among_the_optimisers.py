@@ -12,17 +12,17 @@ from pcbook.experiments import batch_sizes, directions, optimisers, races, readi
 
 LOOKS = {  # colour, dash, symbol; Newton's are those of TRN, which is damped Newton
     "BP": (figures.COLOURS["BP"], "dash", "circle"),
-    "momentum": ("#808080", "dot", "x"),
+    "momentum": (figures.GREY, "dot", "x"),
     "RMSProp": (figures.NEUTRAL[1], "longdash", "triangle-up"),
     "Adam": (figures.NEUTRAL[0], "solid", "star"),
     "Newton": (figures.COLOURS["TRN"], "dot", "diamond"),
-    "natural gradient": ("#8A5FBF", "dashdot", "hexagon"),
+    "natural gradient": (figures.NEUTRAL[3], "dashdot", "hexagon"),
     "PC": (figures.COLOURS["PC"], "solid", "square"),
     "PC with Adam": (figures.COLOURS["PC"], "longdashdot", "star-open"),
 }
+PAIRS = tuple(zip(figures.NEUTRAL[:3], ("solid", "dash", "dot"), ("circle", "star", "hexagon"), strict=True))
 STARTS = {"near the saddle": (0.25, 0.1), "far from it": (1.7, -1.2)}
 SHOWN = ("BP", "Adam", "Newton", "PC")
-LINE = {"dash": "dot", "color": "#808080"}
 
 
 def line(fig, name, x, y, label=None):
@@ -55,8 +55,8 @@ def paths_explorer():
         for name in SHOWN:
             x, y = trajectory(name, rate, STARTS[start]).T
             colour, dash, symbol = LOOKS[name]
-            fig.add_scatter(x=x, y=y, mode="lines", line={"color": "#fff", "width": 5}, showlegend=False)
-            marker = {"size": 6, "symbol": symbol, "color": colour, "line": {"color": "#fff", "width": 1}}
+            fig.add_scatter(x=x, y=y, mode="lines", line={"color": figures.WHITE, "width": 5}, showlegend=False)
+            marker = {"size": 6, "symbol": symbol, "color": colour, "line": {"color": figures.WHITE, "width": 1}}
             style = {"line": {"color": colour, "dash": dash, "width": 2.5}, "marker": marker}
             fig.add_scatter(x=x, y=y, mode="lines+markers", name=name, **style)
         return fig.update_layout(height=520)
@@ -105,14 +105,14 @@ def directions_explorer():
 def closer_figure(targets):
     """cos(PC, target) − cos(BP, target) with intervals, for every problem."""
     fig = go.Figure(layout={"title": {"text": "Is PC closer to it than BP is?"}})
-    colours, symbols = (*figures.NEUTRAL, "#A6761D"), ("circle", "square", "diamond", "star")
+    colours, symbols = figures.NEUTRAL, ("circle", "square", "diamond", "star")
     for problem, colour, symbol in zip(races.PROBLEMS, colours, symbols, strict=True):
         found = [readings.closer(problem, target) for target in targets]
         value, low, high = (np.array([getattr(v, name) for v in found]) for name in ("value", "low", "high"))
         bar = {"type": "data", "symmetric": False, "array": high - value, "arrayminus": value - low}
         marker = {"symbol": symbol, "size": 9, "color": colour}
         fig.add_scatter(x=value, y=list(targets), error_x=bar, mode="markers", name=problem, marker=marker)
-    fig.add_vline(0, line=LINE)
+    fig.add_vline(0, line=figures.REFERENCE)
     fig.update_xaxes(title_text="cos(PC, it) − cos(BP, it)")
     return fig.update_yaxes(autorange="reversed").update_layout(height=460)
 
@@ -159,7 +159,7 @@ def race_explorer():
             right.add_scatter(x=[found.value], y=[label], error_x=bar, mode="markers", marker=style, showlegend=False)
         left.update_xaxes(title_text="rate (Newton, natural gradient: 1/λ)", type="log", exponentformat="power")
         left.update_yaxes(title_text="1 + steps", type="log", dtick=1, exponentformat="power").update_layout(height=520)
-        right.add_vline(1, line=LINE)
+        right.add_vline(1, line=figures.REFERENCE)
         right.update_xaxes(title_text="factor, each at its best rate", type="log").update_layout(height=380)
         right.update_yaxes(autorange="reversed")
         return [left, right]
@@ -227,7 +227,7 @@ def batch_explorer():
             marker_symbol="square",
             showlegend=False,
         )
-        right.add_hline(1, line=LINE)
+        right.add_hline(1, line=figures.REFERENCE)
         for fig in (left, right):
             fig.update_xaxes(
                 title_text="batch size", type="log", tickvals=sizes[::2], ticktext=[str(s) for s in sizes[::2]]
@@ -253,7 +253,7 @@ def batch_explorer():
 def angles_figure():
     """Cosines between updates on one batch of the digits, over its size, with the range of the networks."""
     fig = go.Figure(layout={"title": {"text": "Updates on one batch of the digits"}})
-    looks = zip(batch_sizes.PAIRS, (LOOKS["BP"], LOOKS["PC"], LOOKS["natural gradient"]), strict=True)
+    looks = zip(batch_sizes.PAIRS, PAIRS, strict=True)
     for pair, (colour, dash, symbol) in looks:
         values = np.array([results[pair] for _, results in readings.cells("batch-sizes", "angles")])
         mean = values.mean(axis=0)

@@ -5,18 +5,19 @@ import itertools
 
 import numpy as np
 
-from pcbook import figures, onemlp, sliders
+from pcbook import diagram, figures, onemlp, sliders
 from pcbook.experiments import toy
 
 X, Y = 1.0, toy.SLOPE  # one sample stands for all batches: theorem "batch"
 AXIS = np.linspace(-2, 2, 41)
 TOP = 4.0  # the colours end here
-GREY = figures.NEUTRAL[2]
+GAMMA_LOW, GAMMA_HIGH = 0.01, 100.0
+FULL = {"BP": "backpropagation", "TP": "target propagation", "PC": "predictive coding"}
 
 
 def ratios(count=33):
     """Precision ratios over four decades, evenly spaced on a log scale but for exact ½, 1 and 2."""
-    values = np.geomspace(0.01, 100, count)
+    values = np.geomspace(GAMMA_LOW, GAMMA_HIGH, count)
     for exact in (0.5, 1.0, 2.0):
         values[np.abs(np.log(values / exact)).argmin()] = exact
     return values
@@ -33,9 +34,10 @@ _path = functools.lru_cache(512)(path)
 
 
 def gamma_explorer(start=(1.0, 0.6), learning_rate=0.05):
-    """Fig. 9's dial: ℱ* at total variance 1 with the paths of BP, PC and TP, and PC's angle to the other two.
+    """Fig. 9's dial: where inference leaves the error, ℱ* with the paths of BP, PC and TP, and PC's angle to both.
 
-    In the book γ takes the values of `ratios`; with a kernel it is continuous, and start, α and algorithms move too.
+    The total variance is 1. In the book γ takes the values of `ratios`; with a kernel it is continuous, and start, α
+    and algorithms move too.
     """
     w1, w2 = np.meshgrid(AXIS, AXIS)
     starts = toy.starts(2000, seed=0)
@@ -43,38 +45,62 @@ def gamma_explorer(start=(1.0, 0.6), learning_rate=0.05):
     to_bp, to_tp = means["BP"], means["TP"]
 
     def draw(gamma, w1_start=start[0], w2_start=start[1], learning_rate=learning_rate, algorithm="all three"):
-        energy = onemlp.equilibrated_energy(w1, w2, X, Y, *onemlp.precisions(gamma))
-        fig = figures.landscape(AXIS, AXIS, energy, f"ℱ* at γ = {gamma:.3g}", zmax=TOP)
+        energy, w0 = onemlp.equilibrated_energy(w1, w2, X, Y, *onemlp.precisions(gamma)), (w1_start, w2_start)
+        fig = figures.landscape(AXIS, AXIS, energy, f"2 The ground it makes: ℱ*, γ = {gamma:.3g}", zmax=TOP)
         figures.add_manifold(fig, Y / X, AXIS[-1])
-        for name in ("BP", "TP", "PC"):
-            w0 = float(w1_start), float(w2_start)
-            way = _path(name, w0, float(learning_rate), float(gamma) if name == "PC" else None)
-            figures.add_path(fig, way, name, f"{name}, γ = {gamma:.3g}" if name == "PC" else name)
+        for name, words in FULL.items():
+            way = _path(name, tuple(map(float, w0)), float(learning_rate), float(gamma) if name == "PC" else None)
+            figures.add_path(fig, way, name, f"{name}, {words}")
             if algorithm not in ("all three", name):
                 fig.data[-1].visible = fig.data[-2].visible = False
-        return [fig.update_layout(height=460), _dial(gamma, starts)]
+        label = {"font": {"color": figures.WHITE}, "bgcolor": figures.VEIL, "showarrow": False}
+        fig.add_annotation(x=0, y=0, text="saddle", yshift=-12, **label)
+        fig.add_annotation(x=-1.15, y=1.45, text="solutions", **label)
+        return [_tug_of_war(gamma, *w0), fig.update_layout(height=460), _dial(gamma, starts)]
 
     return sliders.explore(
         draw,
-        sliders.Slider("gamma", "γ", ratios(), start=1.0, log=True),
+        sliders.Slider("gamma", "precision ratio γ", ratios(), start=1.0, log=True),
         sliders.Slider("w1_start", "start w₁", (-2.0, start[0], 2.0), start=start[0], live=True),
         sliders.Slider("w2_start", "start w₂", (-2.0, start[1], 2.0), start=start[1], live=True),
         sliders.Slider("learning_rate", "learning rate α", (0.01, learning_rate, 0.21), start=learning_rate, live=True),
         sliders.Choice("algorithm", "paths", ("all three", "BP", "PC", "TP"), live=True),
-        caption="Left: the landscape that PC descends, its solutions (dashed), and three paths from one start. Large γ "
-        "takes PC along BP's path, small γ along that of target propagation. Right: the mean angle between PC's step "
-        "and theirs. The ends of the dial are **limits**; γ = 2 and γ = ½ are on the way.",
-        alt="Left, contours of the equilibrated energy over the two weights, with the paths of BP, PC and TP from one "
-        "start; at small precision ratio a ridge stands along zero output weight and PC follows TP, at large ratio "
-        "the ridge is gone and PC follows BP. Right, over the ratio, PC's mean angle to BP falls from "
+        caption="1: inference lets the hidden unit z settle between what its input predicts and what its target asks. "
+        "γ says whom it trusts, and so **where the error is left**. 2: the energy that remains, over the weights, is "
+        "the ground on which PC descends; three paths from one start. 3: so **large γ makes PC backpropagation**, with "
+        "all error at the output, and **small γ target propagation**, with all of it in the hidden layer. Both are "
+        "limits; γ = 2 and γ = ½ are on the way.",
+        alt="Three panels that follow one slider, the precision ratio. First, input, hidden unit and target with their "
+        "prediction errors: at large ratios all error energy is at the target, at small ones all is at the hidden "
+        "unit. Second, contours of the equilibrated energy over the two weights, with the paths of BP, PC and TP from "
+        "one start; at small ratios a ridge stands along zero output weight and PC follows TP, at large ones the "
+        "ridge is gone and PC follows BP. Third, over the ratio, PC's mean angle to BP falls from "
         f"{to_bp[0]:.0f} degrees to {to_bp[-1]:.1f}, its angle to TP rises from {to_tp[0]:.1f} to {to_tp[-1]:.0f}, and "
         f"they cross near {ratio[np.abs(to_bp - to_tp).argmin()]:.1g}.",
     )
 
 
+def _tug_of_war(gamma, w1, w2):
+    """The 1MLP at its equilibrium: which of its two errors is left."""
+    ends = [_settled(g, w1, w2) for g in (GAMMA_LOW, gamma, GAMMA_HIGH)]
+    limits = [max(1e-9, *(np.abs(np.concatenate(part)).max() for part in parts)) for parts in zip(*ends, strict=True)]
+    title = "1 Inference shares the error out"
+    sizes, names = np.concatenate(ends[1][2]), ["input<br>x", "hidden unit<br>z", "target<br>y"]
+    return diagram.network(*ends[1][:2], sizes, title, limits, names=names).update_layout(height=460)
+
+
+def _settled(gamma, w1, w2):
+    """Activities, errors and the errors' weighted sizes, each a list of vectors of length 1."""
+    pi1, pi2 = onemlp.precisions(gamma)
+    z = float(onemlp.equilibrium(w1, w2, X, Y, pi1, pi2))
+    e1, e2 = z - w1 * X, Y - w2 * z
+    numbers = (X, z, Y), (e1, e2), (np.sqrt(pi1) * abs(e1), np.sqrt(pi2) * abs(e2))
+    return [[np.array([float(v)]) for v in part] for part in numbers]
+
+
 @functools.cache
 def _mean_angles():
-    starts, gamma = toy.starts(2000, seed=0), np.geomspace(0.01, 100, 81)
+    starts, gamma = toy.starts(2000, seed=0), np.geomspace(GAMMA_LOW, GAMMA_HIGH, 81)
     return gamma, {limit: toy.angles(gamma[:, None], limit, starts).mean(axis=-1) for limit in ("BP", "TP")}
 
 
@@ -82,31 +108,42 @@ def _dial(gamma, starts):
     """Mean angle of PC(γ) to BP and to TP over γ, with a marker at `gamma`."""
     x, means = _mean_angles()
     series = {f"{limit} to PC": mean for limit, mean in means.items()}
-    fig = figures.curves(x, series, "Mean angle between the steps", "precision ratio γ", "degrees", log_x=True)
+    title = "3 So PC turns from TP to BP"
+    fig = figures.curves(x, series, title, "precision ratio γ", "mean angle, degrees", log_x=True)
     here = [toy.angles(gamma, limit, starts).mean() for limit in ("BP", "TP")]
-    marker = {"size": 12, "color": figures.COLOURS["PC"], "symbol": "square", "line": {"color": "#ffffff", "width": 1}}
+    marker = {
+        "size": 12,
+        "color": figures.COLOURS["PC"],
+        "symbol": "square",
+        "line": {"color": figures.WHITE, "width": 1},
+    }
     fig.add_scatter(x=[gamma, gamma], y=here, mode="markers+lines", marker=marker, name="PC now")
     fig.data[-1].line = {"color": figures.COLOURS["PC"], "width": 1}
     for claimed, text in ((0.5, "½"), (2.0, "2")):
-        line = {"color": GREY, "width": 1, "dash": "dot"}
+        line = figures.REFERENCE | {"width": 1}
         style = {"mode": "lines+text", "text": [f"γ = {text}", ""], "textposition": "top center", "showlegend": False}
         fig.add_scatter(x=[claimed, claimed], y=[80, 0], line=line, hoverinfo="skip", **style)
     fig.update_yaxes(range=[-2, 90], dtick=15)
-    return fig.update_xaxes(range=[-2.05, 2.05], dtick=1).update_layout(height=460)
+    return fig.update_xaxes(range=[-2.05, 2.05], dtick=1).update_layout(height=330)
 
 
 def convergence_figure(k, errors):
     """Median and 5 to 95 % band over starts of `{name: errors (len(k), starts)}`, doubly logarithmic."""
     series = {name: tuple(np.quantile(error, [0.5, 0.05, 0.95], axis=1)) for name, error in errors.items()}
-    fig = figures.curves(k, series, "Relative error of PC's gradient", "k", "relative error", log_x=True, log_y=True)
+    fig = figures.curves(
+        k, series, "Relative error of PC's gradient", "how far γ is turned, k", "relative error", log_x=True, log_y=True
+    )
     return fig.update_xaxes(dtick=1).update_yaxes(dtick=1, exponentformat="power")
 
 
 def escape_figures(gamma, rates, turned):
     """−λ_min at the saddle by `{scale: rate}` over γ, and the angle between escape direction and closest solution."""
     series = rates | {"BP": np.ones(len(gamma))}
-    speed = figures.curves(gamma, series, "Escape rate −λ_min", "γ", "rate", log_x=True, log_y=True)
-    aim = figures.curves(gamma, {"PC": turned}, "Escape direction, off the solutions by", "γ", "degrees", log_x=True)
+    speed = figures.curves(
+        gamma, series, "Escape rate from the saddle", "precision ratio γ", "−λ_min", log_x=True, log_y=True
+    )
+    title = "Escape direction, off the solutions by"
+    aim = figures.curves(gamma, {"PC": turned}, title, "precision ratio γ", "degrees", log_x=True)
     return [speed.update_xaxes(dtick=1).update_yaxes(dtick=1), aim.update_xaxes(dtick=1).update_yaxes(dtick=15)]
 
 
@@ -116,6 +153,7 @@ def flatness_figures(gamma, factor):
     for scale in dict.fromkeys(scale for scale, _ in factor):
         series = {label: values for (of, label), values in factor.items() if of == scale}
         fig = figures.curves(gamma, series, f"Curvature ÷ BP's, {scale}", "γ", "factor", log_x=True, log_y=True)
+        fig.update_xaxes(title_text="precision ratio γ")
         for trace, dash in zip(fig.data, ("solid", "dash", "dot"), strict=True):
             trace.line.dash = dash
         panels.append(fig.update_xaxes(dtick=1).update_yaxes(range=[-2.6, 0.8], dtick=1))

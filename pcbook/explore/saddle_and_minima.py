@@ -13,7 +13,6 @@ X, Y = 1.0, toy.SLOPE
 HESSIANS = {"BP": onemlp.loss_hessian, "PC": onemlp.equilibrated_energy_hessian}
 ANGLE = np.linspace(0, 2 * np.pi, 49)
 RING = np.stack([np.cos(ANGLE), np.sin(ANGLE)], axis=-1)  # starts at distance 1 from the critical point
-GREY = "rgba(128,128,128,0.55)"
 
 
 def rho(ratio):
@@ -25,7 +24,15 @@ def rho(ratio):
 def rate_figure():
     """ρ over |y/x|, and the rates themselves for x = 1: away from the saddle and towards it."""
     q = np.geomspace(0.1, 10, 61)
-    ratio = figures.curves(q, {"ρ": rho(q)}, "How many times faster PC escapes", "|y/x|", "ρ", log_x=True, log_y=True)
+    ratio = figures.curves(
+        q,
+        {"ρ": rho(q)},
+        "How many times faster PC escapes",
+        "|y/x|",
+        "PC's escape rate ÷ BP's, ρ",
+        log_x=True,
+        log_y=True,
+    )
     bp, pc = (np.linalg.eigvalsh(hessian(0.0, 0.0, 1.0, q)) for hessian in HESSIANS.values())
     series = {"BP, both": bp[:, 1], "PC, away": -pc[:, 0], "PC, towards": pc[:, 1]}
     title = "Rates away from the saddle and towards it"
@@ -61,8 +68,8 @@ def flow(hessian, t, offsets):
 def _flow_panel(algorithm, hessian, t, limit):
     fig, arrows = go.Figure(), np.linspace(-0.9 * limit, 0.9 * limit, 9)
     field = -np.stack(np.meshgrid(arrows, arrows), axis=-1) @ hessian
-    figures.add_field(fig, arrows, arrows, field, colour=GREY)
-    line = {"color": "#808080", "dash": "dot"}
+    figures.add_field(fig, arrows, arrows, field, colour=figures.FAINT)
+    line = {"color": figures.GREY, "dash": "dot"}
     fig.add_scatter(x=RING[:, 0], y=RING[:, 1], mode="lines", line=line, name="start")
     trails = np.stack([flow(hessian, s, RING[:-1:4]) for s in np.linspace(0, t, 6)], axis=1)
     x, y = np.concatenate([trails, np.full_like(trails[:, :1], np.nan)], axis=1).reshape(-1, 2).T
@@ -142,7 +149,7 @@ def noise_explorer(draws=2000, shown=100):
                 "color": colour,
                 "size": 4,
                 "symbol": figures.MARKERS[name],
-                "line": {"color": "#fff", "width": 0.5},
+                "line": {"color": figures.WHITE, "width": 0.5},
             }
             x, y = cloud[:shown].T
             left.add_scatter(x=x, y=y, mode="markers", marker=marker, showlegend=False, hoverinfo="skip")
@@ -174,7 +181,7 @@ def imbalance_figure(imbalance, difference, sigma):
         fig.add_scatter(x=x, y=y, mode="markers", marker=marker, name=f"{name} errs less", hoverinfo="skip")
     s = np.linspace(-1, 1, 81)
     bound = sigma**2 * X**2 * np.where(s < 0, 2 * abs(Y / X) - np.sqrt(s**2 + 4 * (Y / X) ** 2), 0.0)
-    line = {"color": "#808080", "dash": "dash"}
+    line = {"color": figures.GREY, "dash": "dash"}
     fig.add_scatter(x=s, y=bound, mode="lines", line=line, name="least difference the flow allows")
     fig.update_xaxes(title_text="imbalance w₂² − w₁² of the start")
     return fig.update_yaxes(title_text="error of PC − error of BP")
@@ -203,4 +210,4 @@ def seeds_figure(draws, ahead):
     title, x_title = "Ten-seed experiments with PC ahead", "noise draws per run"
     fig = figures.curves(np.asarray(draws), series, title, x_title, "share of experiments", log_x=True)
     fig.update_xaxes(tickvals=list(draws), range=[-0.05, np.log10(draws[-1]) + 0.1])
-    return fig.update_yaxes(range=[0, 0.62], tickformat=".0%").add_hline(0.5, line={"dash": "dot", "color": "#808080"})
+    return fig.update_yaxes(range=[0, 0.62], tickformat=".0%").add_hline(0.5, line=figures.REFERENCE)

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from pcbook import figures, onemlp, sliders, trust_region
 
-PC, (FIRST, _, GREY) = figures.COLOURS["PC"], figures.NEUTRAL
+PC, FIRST, GAIN = figures.COLOURS["PC"], figures.NEUTRAL[0], figures.NEUTRAL[3]
 WINDOW, TOP = 2.2, 5.0  # half the width of the window on the weights, the highest loss drawn
 GRID = np.linspace(-WINDOW, WINDOW, 41)
 LINEAR, QUADRATIC = "linear", "quadratic"
@@ -90,14 +90,20 @@ def _unit_ball(w1, w2, x, y, geometry):
 
 def _step_traces(start, edge, solutions, end):
     step = np.stack([start, end])
-    cross = {"symbol": "x-thin", "size": 12, "line": {"color": "#fff", "width": 3}}
-    ends = {"symbol": ["circle", "diamond"], "size": [10, 13], "color": "#fff", "line": {"color": "#000", "width": 2}}
+    cross = {"symbol": "x-thin", "size": 12, "line": {"color": figures.WHITE, "width": 3}}
+    ends = {
+        "symbol": ["circle", "diamond"],
+        "size": [10, 13],
+        "color": figures.WHITE,
+        "line": {"color": figures.BLACK, "width": 2},
+    }
     return [
         _path(np.zeros((1, 2)), "saddle", mode="markers", marker=cross, showlegend=False),
-        _path(edge, "edge of the region", line={"color": "#fff", "width": 2}, showlegend=False),
-        _path(step, "best step", line={"color": "#fff", "width": 7}, showlegend=False, hoverinfo="skip"),
+        _path(edge, "edge of the region", line={"color": figures.WHITE, "width": 2}, showlegend=False),
+        _path(step, "best step", line={"color": figures.WHITE, "width": 7}, showlegend=False, hoverinfo="skip"),
+        _path(solutions, "halo", line={"color": figures.WHITE, "width": 5}, showlegend=False, hoverinfo="skip"),
         _path(solutions, "best steps, all radii", line={"color": FIRST, "width": 3, "dash": "dot"}),
-        _path(step, "best step", mode="lines+markers", line={"color": "#000", "width": 3}, marker=ends),
+        _path(step, "best step", mode="lines+markers", line={"color": figures.BLACK, "width": 3}, marker=ends),
     ]
 
 
@@ -117,7 +123,7 @@ def activity_step_explorer(w1=1.0, x=1.0, y=-1.0):
         sliders.Slider("w2", "w₂", np.linspace(-2, 2, 21).round(2), start=1.0, low=-2.5, high=2.5),
         sliders.Slider("gamma", "γ = Π₁/Π₂", [0.25, 1.0, 4.0], start=1.0, log=True, low=0.05, high=20),
         caption="Inference is one trust-region step in z. It ends on the **edge of the region** (shaded), and the "
-        "energy there is the loss minus what the step gains (red).",
+        "energy there is the loss minus what the step gains (thick bar).",
         alt="Left: over the activity z, the loss is a parabola, its linear model a line, and the energy a narrower "
         "parabola that touches both at the feedforward value; the energy's minimum lies exactly on the edge of the "
         "shaded trust region. Right: loss and equilibrated energy over w2; the gap between them is the gain of the "
@@ -130,10 +136,10 @@ def _activity_model(w1, w2, x, y, gamma):
     top, low = onemlp.loss(w1, w2, x, y), onemlp.equilibrated_energy(w1, w2, x, y, pi1=gamma)
     slope, z, reach = -w2 * (y - w2 * start), np.linspace(-2.5, 2.5, 81), abs(settled - start)
     region = np.array([[start - reach, -9], [start - reach, 9], [start + reach, 9], [start + reach, -9]])
-    shade = {"fill": "toself", "fillcolor": "rgba(128,128,128,0.25)", "line": {"width": 0}, "hoverinfo": "skip"}
+    shade = {"fill": "toself", "fillcolor": figures.SHADE, "line": {"width": 0}, "hoverinfo": "skip"}
     curves = {"loss at z": 0.5 * (y - w2 * z) ** 2, "its tangent": top + slope * (z - start)}
     curves["energy ℱ(z)"] = onemlp.energy(z, w1, w2, x, y, pi1=gamma)
-    colours = (figures.COLOURS["BP"], "dash"), (GREY, "dot"), (PC, "solid")
+    colours = (figures.COLOURS["BP"], "dash"), (figures.GREY, "dot"), (PC, "solid")
     return _panel(
         [
             _path(region, "trust region", **shade),
@@ -164,7 +170,7 @@ def _gain(w1, w2, x, y, gamma):
 
 
 def _gain_bar(x, low, high):
-    return _path(np.array([[x, low], [x, high]]), "gain", line={"color": "#E03C31", "width": 6})
+    return _path(np.array([[x, low], [x, high]]), "gain", line={"color": GAIN, "width": 6})
 
 
 def _marker(symbol):
@@ -183,10 +189,10 @@ def damping_figure(damping=2.0, limit=1.4, x=1.0, y=-1.0):
     fig = figures.landscape(axis, axis, smallest, f"Smallest eigenvalue of H + {damping:g} I")
     fig.data[0].colorbar.update(tickvals=np.arange(-4, 5) / 2)
     line = {"start": 0, "end": 0, "size": 1, "coloring": "lines"}
-    red = [[0, "#E03C31"], [1, "#E03C31"]]
-    style = {"contours": line, "line": {"width": 4}, "colorscale": red, "showscale": False, "hoverinfo": "skip"}
+    white = [[0, figures.WHITE], [1, figures.WHITE]]
+    style = {"contours": line, "line": {"width": 4}, "colorscale": white, "showscale": False, "hoverinfo": "skip"}
     square = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1], [-1, -1]])
-    dashed = {"color": "#fff", "width": 3, "dash": "dash"}
+    dashed = {"color": figures.WHITE, "width": 3, "dash": "dash"}
     traces = [{"type": "contour", "x": axis, "y": axis, "z": smallest, "name": "zero"} | style]
     return fig.add_traces([*traces, _path(square, "initial weights", line=dashed, showlegend=False)])
 
@@ -197,7 +203,7 @@ def weight_gradient_figure(w2, ratio):
     marker = {"size": 10, "color": PC, "symbol": "square"}
     traces = [
         _path(np.stack([grid, 2 + grid**2], axis=-1), "theorem: 2 + w₂²", line={"color": FIRST, "width": 3}),
-        _path(np.stack([grid, np.ones_like(grid)], axis=-1), "correct: 1", line={"color": GREY, "dash": "dot"}),
+        _path(np.stack([grid, np.ones_like(grid)], axis=-1), "correct: 1", line=figures.REFERENCE),
         _path(np.stack([w2, ratio], axis=-1), "measured", mode="markers", marker=marker),
     ]
     title = "Printed over exact gradient, for w₁"

@@ -7,7 +7,6 @@ from pcbook import checks, figures, intervals, onemlp, sliders
 from pcbook.experiments import toy
 
 ALGORITHMS = ("BP", "PC", "TRN")
-INK, LINE = "#808080", "#6e6e6e"  # greys that read on a light page and on a dark one
 
 
 def stationary_points(w1, w2, slope=toy.SLOPE):
@@ -60,9 +59,9 @@ def _add_rays(fig, w, points):
     """Dotted lines from `w` to all `points` (a solid one to the first), and a star on the first."""
     rays = np.stack([np.broadcast_to(w, points.shape), points, np.full(points.shape, np.nan)], axis=1).reshape(-1, 2).T
     style = {"showlegend": False, "hoverinfo": "skip", "mode": "lines"}
-    fig.add_scatter(x=rays[0], y=rays[1], line={"color": "#ffffff", "width": 1.5, "dash": "dot"}, **style)
-    fig.add_scatter(x=rays[0, :2], y=rays[1, :2], line={"color": "#ffffff", "width": 2.5}, **style)
-    star = {"size": 16, "symbol": "star", "color": "#000000", "line": {"color": "#ffffff", "width": 1.5}}
+    fig.add_scatter(x=rays[0], y=rays[1], line={"color": figures.WHITE, "width": 1.5, "dash": "dot"}, **style)
+    fig.add_scatter(x=rays[0, :2], y=rays[1, :2], line={"color": figures.WHITE, "width": 2.5}, **style)
+    star = {"size": 16, "symbol": "star", "color": figures.BLACK, "line": {"color": figures.WHITE, "width": 1.5}}
     fig.add_scatter(x=points[:1, 0], y=points[:1, 1], **style | {"mode": "markers"}, marker=star)
 
 
@@ -83,9 +82,9 @@ def _distance_profile(w, points, far, title, reach=4.0):
     fig = go.Figure(layout={"showlegend": True, "title": {"text": title}, "height": 470})
     distance = np.hypot(u - w[0], toy.SLOPE / u - w[1])
     fig.add_scatter(x=u, y=distance, mode="lines", line={"color": figures.NEUTRAL[0]}, name="distance to (u, −1/u)")
-    marker = {"size": 9, "color": "rgba(0,0,0,0)", "line": {"color": INK, "width": 2}}
+    marker = {"size": 9, "color": figures.CLEAR, "line": {"color": figures.GREY, "width": 2}}
     fig.add_scatter(x=points[:, 0], y=far, mode="markers", marker=marker, name="real roots of the quartic")
-    star = {"size": 15, "symbol": "star", "color": INK}
+    star = {"size": 15, "symbol": "star", "color": figures.GREY}
     fig.add_scatter(x=points[:1, 0], y=far[:1], mode="markers", marker=star, name="the closest")
     fig.update_xaxes(title_text="u, the first weight of the solution", range=[-reach, reach])
     return fig.update_yaxes(title_text="distance D", range=[0, 5])
@@ -138,7 +137,7 @@ def alignment_map_explorer(limit=2.2):
         edge = scale * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [-1, -1]])
         fig = _gain_map(axis, z, limit)
         fig.add_scatter(
-            x=edge[:, 0], y=edge[:, 1], mode="lines", line={"color": LINE, "width": 4}, name="initial weights"
+            x=edge[:, 0], y=edge[:, 1], mode="lines", line={"color": figures.GREY, "width": 4}, name="initial weights"
         )
         fig.update_layout(height=470, showlegend=True)
         title = f"Mean {inside.mean():+.3f}, PC ahead in {np.mean(inside > 0):.0%}".replace("-", "−").replace("%", " %")
@@ -163,17 +162,18 @@ def alignment_map_explorer(limit=2.2):
 
 
 def _gain_map(axis, z, limit):
-    scale = [[0, figures.COLOURS["BP"]], [0.5, "#f5f5f5"], [1, figures.COLOURS["PC"]]]
     bar = {"thickness": 10, "outlinewidth": 0, "xpad": 4}
     hover = "w₁ %{x:.2f}, w₂ %{y:.2f}<br>difference %{z:.2f}<extra></extra>"
     fig = go.Figure(
-        go.Heatmap(x=axis, y=axis, z=z, zmin=-0.8, zmax=0.8, colorscale=scale, colorbar=bar, hovertemplate=hover)
+        go.Heatmap(
+            x=axis, y=axis, z=z, zmin=-0.8, zmax=0.8, colorscale=figures.VERSUS, colorbar=bar, hovertemplate=hover
+        )
     )
     border = {"start": 0, "end": 0, "size": 1, "coloring": "none"}
-    style = {"line": {"color": LINE, "width": 1.5}, "showscale": False, "hoverinfo": "skip"}
+    style = {"line": {"color": figures.GREY, "width": 1.5}, "showscale": False, "hoverinfo": "skip"}
     fig.add_contour(x=axis, y=axis, z=z, contours=border, name="equally good", showlegend=True, **style)
     figures.add_manifold(fig, toy.SLOPE, limit)
-    fig.data[-1].update(line={"color": LINE}, showlegend=True)
+    fig.data[-1].update(line={"color": figures.GREY}, showlegend=True)
     fig.update_layout(title_text="cosine of PC minus cosine of BP")
     fig.update_xaxes(title_text="w₁", range=[-limit, limit], constrain="domain", showgrid=False, zeroline=False)
     return fig.update_yaxes(
@@ -187,11 +187,14 @@ def gain_figures(x, means, shares, x_title, at_zero=None):
     `at_zero` marks the limit of the mean at x = 0.
     """
     left, right = (
-        figures.curves(x, {"PC against BP, with 95 % interval": _band(estimates)}, title, x_title, "")
-        for estimates, title in ((means, "Mean cosine of PC minus BP"), (shares, "Share of starts with PC ahead"))
+        figures.curves(x, {"PC against BP, with 95 % interval": _band(estimates)}, title, x_title, y_title)
+        for estimates, title, y_title in (
+            (means, "Mean cosine of PC minus BP", "difference of cosines"),
+            (shares, "Share of starts with PC ahead", "share of starts"),
+        )
     )
     for fig, even in ((left, 0.0), (right, 0.5)):
-        fig.add_hline(even, line={"dash": "dot", "color": INK})
+        fig.add_hline(even, line={"dash": "dot", "color": figures.GREY})
     if at_zero is not None:
         marker = {"color": figures.COLOURS["PC"], "symbol": "diamond", "size": 10}
         left.add_scatter(x=[0], y=[at_zero], mode="markers", name="limit at the saddle", marker=marker)
@@ -205,7 +208,7 @@ def many_seeds_figures(cosines):
     left = figures.curves(batch, means, "Mean cosine, 95 % intervals", "training batch", "cosine similarity")
     c = np.linspace(-1, 1, 101)
     below = {name: np.mean(values[0][:, None] < c, axis=0) for name, values in cosines.items()}
-    right = figures.curves(c, below, "How often the cosine is below c", "c", "share of initialisations")
+    right = figures.curves(c, below, "How often the cosine is below c", "cosine c", "share of initialisations")
     return [left.update_xaxes(dtick=1), right.update_yaxes(tickformat=".0%", range=[0, 1])]
 
 

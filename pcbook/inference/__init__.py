@@ -1,12 +1,13 @@
 """Inference to equilibrium: `solve` finds the activities at which the energy is stationary. Torch."""
 
 import torch
+from torch import Tensor
 
 from pcbook import checks, network
 from pcbook.inference import euler, exact, fixed_point, kink, kinked
 from pcbook.inference import newton as newton_method
-from pcbook.inference.equilibrium import Equilibrium
-from pcbook.inference.response import mean_field
+from pcbook.inference.equilibrium import Equilibrium, Methods
+from pcbook.inference.response import Response, mean_field
 from pcbook.inference.state import State
 
 __all__ = ["KINKED", "LIMITS", "METHODS", "Equilibrium", "State", "solve"]
@@ -30,7 +31,15 @@ KINKED = 20.0  # residuals at kinks may be this many times rtol
 STALE = 0.05  # of the tolerance: how far the output weights may have moved since a response was made, to use it again
 
 
-def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
+def solve(
+    net: network.PCN,
+    x: Tensor,
+    y: Tensor,
+    method: str = "auto",
+    rtol: float = 1e-3,
+    max_iterations: int | None = None,
+    warm: Equilibrium | None = None,
+) -> Equilibrium:
     """The equilibrium of the activities for inputs x (B, n_0) and targets y (B, n_L), as an `Equilibrium`.
 
     Methods:
@@ -62,9 +71,10 @@ def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
     if method == "exact" or (method == "auto" and net.activation == "linear"):
         return _linear(net, x, y, tolerance, _response(net, None, warm, 0.0))
     start = fixed_point.up(net, x)
-    _finite(start.output)
+    rest = y - start.output
+    network.in_range("the feedforward pass", (rest * network.weigh_layer(net, -1, rest)).sum(1))  # energies only fall
 
-    def result(state, iterations, methods, answer=None):
+    def result(state: State, iterations: int, methods: Methods, answer: Response | None = None) -> Equilibrium:
         return Equilibrium(net, x, y, start.output, tolerance, iterations, lambda: state, None, methods, answer)
 
     if method == "euler":
@@ -74,7 +84,7 @@ def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
     if method == "auto" and kinked and len(x) <= FEW and len(x) * sum(net.sizes[1:-1]) <= SMALL:
         first, limit = "lagrangian", LIMITS["lagrangian"] if max_iterations is None else limit
     state, iterations, done = _run(first, net, x, y, start, answer, tolerance, limit)
-    methods = ((first, len(x)),)
+    methods: Methods = ((first, len(x)),)
     if method == "auto":
         found = state, iterations, done
         state, iterations, methods = _rescue(net, x, y, start, tolerance, *found, methods)
@@ -82,8 +92,18 @@ def solve(net, x, y, method="auto", rtol=1e-3, max_iterations=None, warm=None):
     return result(state, iterations, methods, None if slower else answer)
 
 
-def _run(method, net, x, y, start, answer, tolerance, limit):
+def _run(
+    method: str,
+    net: network.PCN,
+    x: Tensor,
+    y: Tensor,
+    start: fixed_point.Pass | None,
+    answer: Response | None,
+    tolerance: float,
+    limit: int,
+) -> tuple[State, int, Tensor]:
     if limit == 0:
+        assert start is not None  # only `_rescue` leaves it out, and never without iterations
         errors = [torch.zeros_like(z) for z in start.inputs[1:]]
         top = network.weigh_layer(net, -1, y - start.output)
         none = torch.zeros(len(x), dtype=torch.bool, device=x.device)
@@ -96,7 +116,17 @@ def _run(method, net, x, y, start, answer, tolerance, limit):
     return rest.solve(net, x, y, start, answer, tolerance, limit)
 
 
-def _rescue(net, x, y, start, tolerance, state, iterations, done, methods):
+def _rescue(
+    net: network.PCN,
+    x: Tensor,
+    y: Tensor,
+    start: fixed_point.Pass,
+    tolerance: float,
+    state: State,
+    iterations: int,
+    done: Tensor,
+    methods: Methods,
+) -> tuple[State, int, Methods]:
     """Solve again the samples that are not done, or ended above the energy that they started from."""
     eps, first = torch.finfo(x.dtype).eps, (y - start.output).double()
     bound = 0.5 * (first * network.weigh_layer(net, -1, first)).sum(1) * (1 + 64 * eps) + torch.finfo(x.dtype).tiny
@@ -118,20 +148,19 @@ def _rescue(net, x, y, start, tolerance, state, iterations, done, methods):
     return state.replace(rows[better], second.select(better)), iterations + extra, methods
 
 
-def _linear(net, x, y, tolerance, answer):
+def _linear(net: network.PCN, x: Tensor, y: Tensor, tolerance: float, answer: Response) -> Equilibrium:
     output, form, local = exact.solve(net, x, y, answer)
-    _finite(output)
+    network.in_range("the feedforward pass", output)
     return Equilibrium(net, x, y, output, tolerance, 1, form, local, (("exact", len(x)),), answer)
 
 
-def _without_hidden_layers(net, x, y, tolerance):
-    output = network.sweep(net, x).output
-    _finite(output)
+def _without_hidden_layers(net: network.PCN, x: Tensor, y: Tensor, tolerance: float) -> Equilibrium:
+    output = network.forward(net, x)[-1]
     state = State([x], [], output, [network.weigh_layer(net, -1, y - output)])
     return Equilibrium(net, x, y, output, tolerance, 0, lambda: state, None, (("exact", len(x)),))
 
 
-def _response(net, start, warm, tolerance):
+def _response(net: network.PCN, start: fixed_point.Pass | None, warm: Equilibrium | None, tolerance: float) -> Response:
     """The network's response, or the one that a warm start brings along, unless it is stale.
 
     J of the last hidden layer is W_L as it was: how far W_L has moved since then is known without any product. One
@@ -147,7 +176,7 @@ def _response(net, start, warm, tolerance):
     return mean_field(net, start and fixed_point.mean_slopes(net, start))
 
 
-def _fits(method, net):
+def _fits(method: str, net: network.PCN) -> bool:
     """Whether the activation is kinked; `ValueError` where the method is not made for it."""
     if not isinstance(net, network.PCN):
         raise ValueError(f"net is a {type(net).__name__}: must be a PCN")
@@ -157,8 +186,3 @@ def _fits(method, net):
         need = {"exact": "linear", "secant": "smooth", "kink": "ReLU or leaky ReLU"}.get(method, "ReLU or leaky ReLU")
         raise ValueError(f"method = {method!r}: needs a {need} activation, and the network's is {net.activation!r}")
     return kinked
-
-
-def _finite(output):
-    if not bool(torch.isfinite(output).all()):
-        raise ValueError("the feedforward pass overflows: the weights are too large, or not finite")

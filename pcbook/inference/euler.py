@@ -1,17 +1,20 @@
 """The paper's inference: Euler steps on the activities, all layers at once (Eq. 2 and Appendix A.4). Torch."""
 
 import itertools
+from collections.abc import Iterator
+
+from torch import Tensor
 
 from pcbook import network
 from pcbook.inference.state import State
 
 
-def solve(net, x, y, steps):
+def solve(net: network.PCN, x: Tensor, y: Tensor, steps: int) -> State:
     """The `State` after `steps` of `walk`."""
     return state_at(net, x, y, after(walk(net, x, y), steps))
 
 
-def walk(net, x, y, step_size=0.1, halvings=2):
+def walk(net: network.PCN, x: Tensor, y: Tensor, step_size: float = 0.1, halvings: int = 2) -> Iterator[list[Tensor]]:
     """The activities of z_l ← z_l − η ∂F/∂z_l, step by step and without an end, from the feedforward pass on.
 
     η starts at `step_size` and is halved, `halvings` times at most, whenever the batch's energy does not fall.
@@ -30,12 +33,12 @@ def walk(net, x, y, step_size=0.1, halvings=2):
         z = [a - step_size * g for a, g in zip(z, gradient, strict=True)]
 
 
-def after(walked, steps):
+def after(walked: Iterator[list[Tensor]], steps: int) -> list[Tensor]:
     """What a walk comes to in `steps` more steps; none of them where it starts."""
     return next(itertools.islice(walked, steps, None))
 
 
-def state_at(net, x, y, activities):
+def state_at(net: network.PCN, x: Tensor, y: Tensor, activities: list[Tensor]) -> State:
     """The `State` of given activities."""
     errors, slopes, below = network.local(net, activities, x, y)
     mu = network.weigh(net, errors)

@@ -1,12 +1,18 @@
 """Linear networks: the equilibrium in closed form, and its weight gradients for less than backpropagation's price."""
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from pcbook import network
+from pcbook.inference.response import Response
 from pcbook.inference.state import State
 
 
-def solve(net, x, y, response):
+def solve(
+    net: network.PCN, x: Tensor, y: Tensor, response: Response
+) -> tuple[Tensor, Callable[[], State], Callable[[], network.Gradients]]:
     """λ = S⁻¹ (y − u_L) at the feedforward pass, where u_L = x J_0ᵀ + Σ_l J_l b_l.
 
     Returns u_L and the two functions that an `Equilibrium` holds, for the state and for the gradients. Every
@@ -20,7 +26,7 @@ def solve(net, x, y, response):
     values = values.clamp_min(network.unweigh_output(net, torch.ones_like(y[0])).min())  # S ⪰ Π_L⁻¹, round-off or not
     lam = ((y - output).double() @ vectors / values @ vectors.t()).to(x.dtype)
 
-    def form():
+    def form() -> State:
         mu = [lam @ j for j in adjoint]
         errors = network.unweigh(net, mu)
         state = network.sweep(net, x, errors)
@@ -29,7 +35,7 @@ def solve(net, x, y, response):
     return output, form, lambda: gradients(net, x, lam, adjoint)
 
 
-def gradients(net, x, lam, adjoint):
+def gradients(net: network.PCN, x: Tensor, lam: Tensor, adjoint: list[Tensor]) -> network.Gradients:
     """∂F/∂W_l = −J_lᵀ A_{l−1} with the moments A_l = λᵀz_l / B, which climb the layers without the activities:
 
     A_0 = λᵀx / B and A_l = A_{l−1} W_lᵀ + (Σλ / B) b_lᵀ + (λᵀλ / B) J_l Π_l⁻¹. J_L is the identity.

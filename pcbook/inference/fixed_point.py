@@ -14,22 +14,40 @@ done leave the batch. The iteration is not monotone: the caller checks energies 
 Hidden units stand side by side, layer after layer, so that all but the two passes is a few operations on (B, N).
 """
 
-from collections import namedtuple
+from typing import Any, NamedTuple, cast
 
 import torch
+from torch import Tensor
 
 from pcbook import network
-from pcbook.inference.response import gather, spread
-from pcbook.inference.rules import Slopes, down
+from pcbook.inference.response import Response, gather, spread
+from pcbook.inference.rules import Memory, Multipliers, Slopes, down
 from pcbook.inference.state import State, merge, noise
 
-Pass = namedtuple("Pass", "inputs u h output")  # z_0 … z_{L−1}; u and φ(u) of the hidden units, (B, N); u_L
-# The last pass upwards, its errors (B, N), the δ that the next pass down would start with, how far they are from this
-# pass's, what λ has yet to explain, (B, n_L), and the rule's memory.
-Look = namedtuple("Look", "above errors settled drift residual memory")
+
+class Pass(NamedTuple):
+    """A pass upwards."""
+
+    inputs: list[Tensor]  # z_0 … z_{L−1}
+    u: Tensor  # of the hidden units, (B, N)
+    h: Any  # φ(u), (B, N), or None where nobody asks for it
+    output: Tensor  # u_L
 
 
-def solve(net, x, y, start, response, rtol, max_iterations):
+class Look(NamedTuple):
+    """One iteration."""
+
+    above: Pass  # the last pass upwards
+    errors: Tensor  # its errors (B, N)
+    settled: Tensor  # the δ that the next pass down would start with
+    drift: Tensor  # how far they are from this pass's
+    residual: Tensor  # what λ has yet to explain, (B, n_L)
+    memory: Memory  # the rule's
+
+
+def solve(
+    net: network.PCN, x: Tensor, y: Tensor, start: Pass, response: Response, rtol: float, max_iterations: int
+) -> tuple[State, int, Tensor]:
     """(State, iterations, done): `done` (B,) says which samples met rtol by the solver's own estimate of its error.
 
     It stops when all have, with a margin in the root mean square: what a batch's gradient is off by.
@@ -39,7 +57,8 @@ def solve(net, x, y, start, response, rtol, max_iterations):
     rule, solver = Slopes(net), Broyden(response.inverse)
     lam, memory = predict(net, rule, y - start.output, start, response)
     floor, estimates, lowest = noise(net, y, start.output), x.new_zeros(len(x)), start.u[:, : net.sizes[1]]
-    live, pieces, previous, step = torch.arange(len(x), device=x.device), [], None, None
+    live, pieces = torch.arange(len(x), device=x.device), list[tuple[Tensor, State]]()
+    previous, step = None, torch.empty_like(y)
     for iteration in range(1, max_iterations + 1):
         here = look(net, rule, response, x, y, lam, memory, lowest)
         if previous is not None:
@@ -63,7 +82,16 @@ def solve(net, x, y, start, response, rtol, max_iterations):
     return merge([*pieces, (live, state)]), iteration, estimates <= rtol
 
 
-def look(net, rule, response, x, y, lam, memory, lowest):
+def look(
+    net: network.PCN,
+    rule: Slopes | Multipliers,
+    response: Response,
+    x: Tensor,
+    y: Tensor,
+    lam: Tensor,
+    memory: Memory,
+    lowest: Tensor,
+) -> Look:
     """One iteration: a pass down from λ, a pass up, and what they leave to explain. `lowest` is u_1."""
     mu, deltas = down(net, rule, lam, memory)
     errors = network.unweigh_hidden(net, mu)
@@ -75,7 +103,9 @@ def look(net, rule, response, x, y, lam, memory, lowest):
     return Look(above, errors, settled, drift, residual, memory)
 
 
-def up(net, x, errors=None, heights=True, lowest=None):
+def up(
+    net: network.PCN, x: Tensor, errors: Tensor | None = None, heights: bool = True, lowest: Tensor | None = None
+) -> Pass:
     """One `Pass` upwards with z = φ(u) + e and the errors of all hidden units (B, N), zero unless given.
 
     φ(u) of all units is None unless asked for. `lowest` is u_1, which spares a product: x does not move.
@@ -99,7 +129,7 @@ def up(net, x, errors=None, heights=True, lowest=None):
     return Pass(inputs, u, h, network.preactivation(net, -1, inputs[-1]))
 
 
-def state_of(net, here, lam):
+def state_of(net: network.PCN, here: Look, lam: Tensor) -> State:
     """The `State` of a `Look` and the λ that it was taken at."""
     widths = net.sizes[1:-1]
     return State(
@@ -110,15 +140,17 @@ def state_of(net, here, lam):
     )
 
 
-def mean_slopes(net, start):
+def mean_slopes(net: network.PCN, start: Pass) -> Tensor | None:
     """The mean of φ′(u) over the batch, (N,), at a `Pass` without errors; None for 1."""
     slope, widths = network.ACTIVATIONS[net.activation].slope, net.sizes[1:-1]
     # Layer by layer, because one layer fits in the processor's cache.
     layers = zip(start.u.split(widths, dim=1), start.h.split(widths, dim=1), strict=True)
-    return None if net.activation == "linear" else torch.cat([slope(u, h).mean(0) for u, h in layers])
+    return None if net.activation == "linear" else torch.cat([cast(Tensor, slope(u, h)).mean(0) for u, h in layers])
 
 
-def predict(net, rule, residual, start, response):
+def predict(
+    net: network.PCN, rule: Slopes | Multipliers, residual: Tensor, start: Pass, response: Response
+) -> tuple[Tensor, Memory]:
     """λ and the memory near the equilibrium, from the response alone: no product wider than n_L rows.
 
     The response moves u by λU and the δ by φ′ ⊙ λJ. What φ and the rule make of that instead bends the output.
@@ -135,12 +167,12 @@ def predict(net, rule, residual, start, response):
     return lam - spread(bend - lam @ (linear + linear.t()), response.inverse), memory
 
 
-def relative(change, size, floor):
+def relative(change: Tensor, size: Tensor, floor: Tensor) -> Tensor:
     """How far a sample is from where it is going, relative to its size or the batch's, from their squares (B,)."""
     return (change / torch.maximum(size, size.mean()).maximum(floor.square())).sqrt()
 
 
-def square(v):
+def square(v: Tensor) -> Tensor:
     """‖v‖² of each row."""
     return torch.linalg.vector_norm(v, dim=1).square()
 
@@ -150,17 +182,19 @@ class Broyden:
 
     MEMORY = 10
 
-    def __init__(self, inverse):
-        self.inverse, self.left, self.right = inverse, [], []
+    def __init__(self, inverse: Tensor) -> None:
+        self.inverse = inverse
+        self.left: list[Tensor] = []
+        self.right: list[Tensor] = []
 
-    def __call__(self, v):
+    def __call__(self, v: Tensor) -> Tensor:
         """H v for each row of v (B, n_L)."""
         result = spread(v, self.inverse)  # S is symmetric
         for a, b in zip(self.left, self.right, strict=True):
             result = result + a * (b * v).sum(1, keepdim=True)
         return result
 
-    def learn(self, step, change):
+    def learn(self, step: Tensor, change: Tensor) -> None:
         """H ← H + (s − Hq) sᵀH / sᵀHq for the pair s, q, except where sᵀHq is too small to divide by."""
         if len(self.left) == self.MEMORY:
             self.left, self.right = [], []
@@ -173,6 +207,6 @@ class Broyden:
         self.left.append(torch.where(safe, step - image, 0.0) / torch.where(safe, product, 1.0))
         self.right.append(right)
 
-    def select(self, keep):
+    def select(self, keep: Tensor) -> None:
         """Drop the samples that are done."""
         self.left, self.right = ([v[keep] for v in part] for part in (self.left, self.right))

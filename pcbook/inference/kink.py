@@ -6,25 +6,33 @@ sits in the upper ones. So most iterations are passes through the top of the net
 linearly, by the response, until a pass through all layers puts it right and decides whether all is done.
 """
 
-from collections import namedtuple
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from pcbook import network
-from pcbook.inference.fixed_point import look, predict, relative, state_of
-from pcbook.inference.response import spread
-from pcbook.inference.rules import Multipliers
-from pcbook.inference.state import noise
+from pcbook.inference.fixed_point import Look, Pass, look, predict, relative, state_of
+from pcbook.inference.response import Response, spread
+from pcbook.inference.rules import Memory, Multipliers
+from pcbook.inference.state import State, noise
 
 SAFETY = 0.25  # of rtol, for the estimated error of the batch's gradient, which is no bound
 SHARE = 0.4  # of that, for the layers that wait
 AHEAD = 0.9  # the top stops a little below what the whole network needs
 
-# Squares by layer, (B, L): how far δ_l has to go, its size, and the size of z_{l−1}, which it is multiplied by.
-Sizes = namedtuple("Sizes", "change delta below")
+
+class Sizes(NamedTuple):
+    """Squares by layer, (B, L)."""
+
+    change: Tensor  # how far δ_l has to go
+    delta: Tensor  # its size
+    below: Tensor  # the size of z_{l−1}, which it is multiplied by
 
 
-def solve(net, x, y, start, response, rtol, max_iterations):
+def solve(
+    net: network.PCN, x: Tensor, y: Tensor, start: Pass, response: Response, rtol: float, max_iterations: int
+) -> tuple[State, int, Tensor]:
     """(State, iterations, done) as `fixed_point.solve` has it; a pass through the top counts as an iteration."""
     goal, iteration, found = SAFETY * rtol, 0, None
     rule = Multipliers(net, len(x))
@@ -51,7 +59,7 @@ def solve(net, x, y, start, response, rtol, max_iterations):
             iteration += _settle(whole, first, lam, sizes, goal, rtol, max_iterations - iteration - 1)
 
 
-def _settle(whole, first, lam, sizes, goal, rtol, limit):
+def _settle(whole: "_Layers", first: int, lam: Tensor, sizes: Sizes, goal: float, rtol: float, limit: int) -> int:
     """Settle the top of the network, above `first` hidden layers, in at most `limit` passes; returns their number.
 
     `lam` is the λ of the last pass through the whole.
@@ -62,7 +70,7 @@ def _settle(whole, first, lam, sizes, goal, rtol, limit):
     enough = False
     for passes in range(1, limit + 1):
         _, sizes, estimate = top.iterate()
-        enough = enough or _wrong(sizes).sum() <= budget
+        enough = enough or bool(_wrong(sizes).sum() <= budget)
         keep = estimate > AHEAD * rtol  # stragglers go on by themselves
         last = passes == limit or (enough and not bool(keep.any()))
         if last or (enough and int(keep.sum()) * 2 <= len(keep)):
@@ -78,12 +86,24 @@ def _settle(whole, first, lam, sizes, goal, rtol, limit):
 class _Layers:
     """A network, or the top of one, with the λ and the multipliers of the samples that are not done."""
 
-    def __init__(self, net, rule, response, x, y, lowest, floor, lam, memory, lift=None):
+    def __init__(
+        self,
+        net: network.PCN,
+        rule: Multipliers,
+        response: Response,
+        x: Tensor,
+        y: Tensor,
+        lowest: Tensor,
+        floor: Tensor,
+        lam: Tensor,
+        memory: Memory,
+        lift: Tensor | None = None,
+    ) -> None:
         self.net, self.rule, self.response = net, rule, response
         self.x, self.y, self.lowest, self.floor, self.lam, self.memory = x, y, lowest, floor, lam, memory
         self.lift, self.base = lift, lam  # the lowest u follow λ by `lift` from where they were at `base`
 
-    def iterate(self):
+    def iterate(self) -> tuple[Look, Sizes, Tensor]:
         """One pass down and up. Returns its `Look`, its `Sizes`, and how far each sample is from its end, (B,)."""
         lowest = self.lowest if self.lift is None else torch.addmm(self.lowest, self.lam - self.base, self.lift)
         here = look(self.net, self.rule, self.response, self.x, self.y, self.lam, self.memory, lowest)
@@ -97,13 +117,13 @@ class _Layers:
         self.lam, self.memory = self.lam + step, here.memory
         return here, sizes, estimate
 
-    def select(self, keep):
+    def select(self, keep: Tensor) -> None:
         """Go on with some samples."""
         self.x, self.y, self.lowest, self.floor = (v[keep] for v in (self.x, self.y, self.lowest, self.floor))
         self.lam, self.base, self.memory = self.lam[keep], self.base[keep], tuple(m[keep] for m in self.memory)
         self.rule.select(keep)
 
-    def top(self, first, base):
+    def top(self, first: int, base: Tensor) -> "_Layers":
         """The layers above `first` hidden ones, whose response to λ, from `base` on, is linear."""
         start, width = sum(self.net.sizes[1 : first + 1]), self.net.sizes[first + 1]
         net, memory = network.top(self.net, first), tuple(m[:, start:] for m in self.memory)
@@ -114,7 +134,7 @@ class _Layers:
         result.base = base
         return result
 
-    def put_back(self, rows, top, chosen, first):
+    def put_back(self, rows: Tensor, top: "_Layers", chosen: Tensor, first: int) -> None:
         """Take over what the layers above the lowest of `top` have come to, in some samples."""
         start, width = sum(self.net.sizes[1 : first + 2]), top.net.sizes[1]
         self.lam[rows] = top.lam[chosen]
@@ -122,23 +142,23 @@ class _Layers:
             own[rows, start:] = new[chosen, width:]
 
 
-def _sizes(net, here, lam, step):
+def _sizes(net: network.PCN, here: Look, lam: Tensor, step: Tensor) -> Sizes:
     widths = net.sizes[1:-1]
     parts = [*here.drift.split(widths, dim=1), step], [*here.settled.split(widths, dim=1), lam], here.above.inputs
     return Sizes(*(torch.stack([torch.linalg.vector_norm(v, dim=1) for v in p], dim=1).square_() for p in parts))
 
 
-def _wrong(sizes):
+def _wrong(sizes: Sizes) -> Tensor:
     """The squared error of each sample's weight gradients, by layer, that the drift makes."""
     return sizes.change * sizes.below
 
 
-def _total(sizes):
+def _total(sizes: Sizes) -> Tensor:
     """The squared size of each sample's weight gradients, by layer."""
     return sizes.delta * sizes.below
 
 
-def _first(sizes, share):
+def _first(sizes: Sizes, share: float) -> int:
     """How many layers at the bottom may wait: their drift makes no more than a share of the gradient."""
     waiting = _wrong(sizes).sum(0).cumsum(0)[1:-2]  # from the second: the u of the first cannot move
     return int((waiting <= share**2 * _total(sizes).sum()).sum())

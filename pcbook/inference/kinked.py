@@ -13,9 +13,10 @@ An energy with kinks has many minima. The paper's own steps choose one: some of 
 would have chosen another one, is seen from which units are on; if so, they are taken, and the lower end counts.
 """
 
-from collections import namedtuple
+from typing import NamedTuple, cast
 
 import torch
+from torch import Tensor
 
 from pcbook import network
 from pcbook.inference import euler
@@ -29,7 +30,9 @@ WIDEST, NARROW, NARROWEST, SHRINK = 0.01, 4e-4, 1e-5, 0.2
 ENTRIES = 2_000_000  # the most numbers that the Hessian blocks of one sample, or of samples solved together, may hold
 
 
-def solve(net, x, y, rtol, max_iterations, patient=False):
+def solve(
+    net: network.PCN, x: Tensor, y: Tensor, rtol: float, max_iterations: int, patient: bool = False
+) -> tuple[State, int, Tensor]:
     """(State, iterations, done) of a network with hidden layers.
 
     `done` (B,) says where `relative_step` is at most rtol. All of it is float64 inside. An iteration is one Newton
@@ -46,7 +49,9 @@ def solve(net, x, y, rtol, max_iterations, patient=False):
     return _cast(merge(list(zip(rows, states, strict=True))), own), max(iterations), torch.cat(done)
 
 
-def _follow(net, x, y, rtol, limit, patient):
+def _follow(
+    net: network.PCN, x: Tensor, y: Tensor, rtol: float, limit: int, patient: bool
+) -> tuple[State, int, Tensor]:
     """`_solve` from where Euler steps lead to, and again where many more of them would lead to less energy."""
     walked = euler.walk(net, x, y)
     z = euler.after(walked, EULER if limit else 0)
@@ -70,7 +75,7 @@ def _follow(net, x, y, rtol, limit, patient):
     return state, iterations, done
 
 
-def _agree(net, x, z, state):
+def _agree(net: network.PCN, x: Tensor, z: list[Tensor], state: State) -> Tensor:
     """Whether the same units are on at activities z as in a state, (B,), those at their kinks not counted."""
     same = torch.ones(len(x), dtype=torch.bool, device=x.device)
     here, there = (network.slopes(net, v)[0] for v in ([x, *z], state.inputs))
@@ -82,9 +87,12 @@ def _agree(net, x, z, state):
     return same
 
 
-def _solve(net, x, y, z, rtol, max_iterations, widest):
+def _solve(
+    net: network.PCN, x: Tensor, y: Tensor, z: list[Tensor], rtol: float, max_iterations: int, widest: float
+) -> tuple[State, int, Tensor]:
     flow = _Flow(net, x, y, z, widest)
-    live, pieces, iteration = torch.arange(len(x), device=x.device), [], 0
+    live, iteration = torch.arange(len(x), device=x.device), 0
+    pieces: list[tuple[Tensor, State]] = []
     finished = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     while True:
         state = flow.state()
@@ -103,28 +111,32 @@ def _solve(net, x, y, z, rtol, max_iterations, widest):
         flow.sharpen(settled)
 
 
-def _cast(state, dtype):
+def _cast(state: State, dtype: torch.dtype) -> State:
     lists = ([v.to(dtype) for v in part] for part in (state.inputs, state.errors, [state.output], state.deltas))
     inputs, errors, (output,), deltas = lists
     return State(inputs, errors, output, deltas)
 
 
-def _lower(net, x, y, z):
+def _lower(net: network.PCN, x: Tensor, y: Tensor, z: list[Tensor]) -> list[Tensor]:
     """Activities z; the feedforward pass in samples where that has less energy."""
     forward = network.sweep(net, x).inputs[1:]
     lower = _energy(net, z, x, y) <= _energy(net, forward, x, y)
     return [torch.where(lower[:, None], v, f) for v, f in zip(z, forward, strict=True)]
 
 
-def _energy(net, z, x, y):
+def _energy(net: network.PCN, z: list[Tensor], x: Tensor, y: Tensor) -> Tensor:
     return network.quadratic(net, network.local(net, z, x, y)[0])
 
 
-def _reach(energy):
-    return (2 * energy).sqrt().clamp_min(1e-100)
+def _reach(energy: Tensor) -> Tensor:
+    return (2 * energy).sqrt().clamp_min(1e-150)
 
 
-_Look = namedtuple("_Look", "slopes bends mu energy")  # s_l and ∂s_l/∂u_l, l < L; Π_l e_l, l ≤ L; F (B, 1)
+class _Look(NamedTuple):
+    slopes: list[Tensor]  # s_l, l < L
+    bends: list[Tensor]  # ∂s_l/∂u_l, l < L
+    mu: list[Tensor]  # Π_l e_l, l ≤ L
+    energy: Tensor  # F (B, 1)
 
 
 class _Flow:
@@ -134,11 +146,11 @@ class _Flow:
     turn into Newton's. H leaves out the negative curvature of kinks with μ > 0, so it is positive definite.
     """
 
-    def __init__(self, net, x, y, z, widest):
+    def __init__(self, net: network.PCN, x: Tensor, y: Tensor, z: list[Tensor], widest: float) -> None:
         self.net, self.x, self.y, self.z = net, x, y, z
         self.leak = network.LEAK if net.activation == "leaky_relu" else 0.0
         self.precision = network.weigh(net, [torch.ones_like(w[:, 0]) for w in net.weights])
-        self.c = network.slopes(net, [x, *z])[1]
+        self.c = cast(list[Tensor], network.slopes(net, [x, *z])[1])  # at kinks no slope is None
         # Errors with the energy F move u by √(2F) ‖w‖ at most, in the metric Π⁻¹: the unit for h.
         norms = [(w.square() @ (1 / p)).sqrt() for w, p in zip(net.weights[1:], self.precision[:-1], strict=True)]
         first = torch.ones_like(z[0][0])  # whose u never move
@@ -147,7 +159,7 @@ class _Flow:
         self.h, self.time = torch.full_like(self.reach, widest), torch.ones_like(self.reach)
         self.here = self.look(z)
 
-    def look(self, z):
+    def look(self, z: list[Tensor]) -> _Look:
         """The smoothed energy at z and what its derivatives are made of."""
         u, _ = network.slopes(self.net, [self.x, *z])
         *_, top = network.local(self.net, z, self.x, self.y)[0]
@@ -161,14 +173,14 @@ class _Flow:
         errors.append(top)
         return _Look(slopes, bends, network.weigh(self.net, errors), network.quadratic(self.net, errors)[:, None])
 
-    def state(self):
+    def state(self) -> State:
         """The `State` of the network with its kinks."""
         errors, _, below = network.local(self.net, self.z, self.x, self.y)
         mu = network.weigh(self.net, errors)
         deltas = [m * s for m, s in zip(mu, self.here.slopes, strict=False)]
         return State(below, errors[:-1], self.y - errors[-1], [*deltas, mu[-1]])
 
-    def step(self):
+    def step(self) -> Tensor:
         """One step, in the samples where it lowers the energy. Returns which are at the minimum for their h, (B,)."""
         gradient = network.descent(self.net, self.here.mu, self.here.slopes)
         step = self.direction(gradient)
@@ -183,10 +195,10 @@ class _Flow:
         self.here = self.look(self.z)
         return settled[:, 0]
 
-    def direction(self, gradient):
+    def direction(self, gradient: list[Tensor]) -> list[Tensor]:
         """−(H + 1/τ)⁻¹ ∂F/∂z: H is block tridiagonal, and is eliminated one layer after the other."""
         weights, pi, (slopes, bends, mu, _) = self.net.weights, self.precision, self.here
-        links, factors, right = [None], [], []
+        links, factors, right = [gradient[0]], list[Tensor](), list[Tensor]()  # nothing links to the first layer
         for l, g in enumerate(gradient):
             stiff = pi[l + 1].expand(len(g), -1)
             if l + 1 < len(slopes):
@@ -204,14 +216,14 @@ class _Flow:
             step.append(torch.cholesky_solve(right[l] - links[l + 1].mT @ step[-1], factors[l]))
         return [s[:, :, 0] for s in reversed(step)]
 
-    def sharpen(self, rows):
+    def sharpen(self, rows: Tensor) -> None:
         """c ← s and a smaller h in some samples."""
         self.c = [torch.where(rows[:, None], s, c) for s, c in zip(self.here.slopes, self.c, strict=True)]
         self.reach = torch.where(rows[:, None], _reach(self.here.energy), self.reach)
         self.h = torch.where(rows[:, None], (SHRINK * self.h).clamp_min(NARROWEST), self.h)
         self.here = self.look(self.z)
 
-    def select(self, keep):
+    def select(self, keep: Tensor) -> None:
         """Go on with some samples."""
         parts = (self.x, self.y, self.reach, self.h, self.time)
         self.x, self.y, self.reach, self.h, self.time = (v[keep] for v in parts)

@@ -8,18 +8,22 @@ The Hessian is Gauss and Newton's Π + JᵀΠ_L J, or the full one with the acti
 
 import functools
 import math
+from typing import cast
 
 import torch
+from torch import Tensor
 
 from pcbook import network
-from pcbook.inference.response import newton_step, per_sample
+from pcbook.inference.response import Response, newton_step, per_sample
 from pcbook.inference.rules import Held, down
 from pcbook.inference.state import State, merge, noise
 
 SAFETY = 0.25  # a gradient is a product of two factors that err
 
 
-def solve(net, x, y, rtol, max_iterations, full):
+def solve(
+    net: network.PCN, x: Tensor, y: Tensor, rtol: float, max_iterations: int, full: bool
+) -> tuple[State, int, Tensor]:
     """(State, iterations, done) from the feedforward pass; `full` asks for the exact Hessian.
 
     A sample is done when the next Newton step is at most rtol, relatively. Samples that no step improves any more stop
@@ -27,7 +31,8 @@ def solve(net, x, y, rtol, max_iterations, full):
     """
     point = _Point(net, x, y, x.new_zeros(len(x), sum(net.sizes[1:-1])))
     radius = 10 * torch.linalg.vector_norm(point.precondition(point.gradient), dim=1)
-    live, pieces, iteration = torch.arange(len(x), device=x.device), [], 0
+    live, iteration = torch.arange(len(x), device=x.device), 0
+    pieces: list[tuple[Tensor, State]] = []
     finished = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     while True:
         done = relative_step(net, point.x, point.y, point.state()) <= SAFETY * rtol
@@ -52,33 +57,37 @@ def solve(net, x, y, rtol, max_iterations, full):
         point = _Point(net, point.x, point.y, torch.where(better, trial.errors, point.errors))
 
 
-def relative_step(net, x, y, state):
-    """‖Π^½ Δe‖ / √(2F) of each sample, (B,) float64, with Δe the next Newton step in the errors.
+def relative_step(net: network.PCN, x: Tensor, y: Tensor, state: State) -> Tensor:
+    """‖Π Δe‖ / ‖Π e‖ of each sample, (B,) float64, with Δe the next Newton step in the errors, and Πe in all layers.
 
-    To first order it is the relative error of the state; infinite where the energy curves downwards. F counts as the
-    batch's mean at least, and a step that the dtype cannot tell from none is none. At kinks the step is Gauss and
-    Newton's, after one step of the multipliers.
+    To first order it is the relative error of the weighted errors Πe, of which weight gradients are made, however stiff
+    a layer is; infinite where the energy curves downwards. ‖Π e‖² counts as the batch's mean at least, and a step that
+    the dtype cannot tell from none is none. At kinks the step is Gauss and Newton's, after one step of the multipliers.
     """
     if not state.errors:
         return torch.zeros_like(y[:, 0], dtype=torch.float64)
     smooth = not network.ACTIVATIONS[net.activation].kinked
     step = (_newton if smooth else _kinked_step)(net, x, y, state).split(net.sizes[1:-1], dim=1)
-    size, length = (2 * network.quadratic(net, e) for e in ([*state.errors, y - state.output], step))
-    floor = noise(net, y, state.output).double().square() / network.weigh_layer(net, -1, torch.ones_like(y)).amax(1)
+    size, length = (
+        torch.stack([network.weigh_layer(net, l, e).double().square().sum(1) for l, e in enumerate(errors)]).sum(0)
+        for errors in ([*state.errors, y - state.output], step)
+    )
+    floor = noise(net, y, state.output).double().square()
     return torch.where(length <= floor, 0.0, length / torch.maximum(size, size.mean()).maximum(floor)).sqrt()
 
 
-def _newton(net, x, y, state):
+def _newton(net: network.PCN, x: Tensor, y: Tensor, state: State) -> Tensor:
     """−H⁻¹g in the errors (B, N); infinite where H is not positive along the way."""
     point = _Point(net, x, y, torch.cat(state.errors, dim=1))
     step, _, downwards = _steihaug(point, torch.full_like(y[:, 0], math.inf), full=True)
     return torch.where(downwards[:, None], math.inf, step)
 
 
-def _kinked_step(net, x, y, state):
+def _kinked_step(net: network.PCN, x: Tensor, y: Tensor, state: State) -> Tensor:
     """−(Π + JᵀΠ_L J)⁻¹ g with g = Πe − μ, μ from Π_L (y − u_L) and the multipliers, (B, N)."""
     errors, deltas = torch.cat(state.errors, dim=1), torch.cat(state.deltas[:-1], dim=1)
-    u, slopes = (torch.cat(v, dim=1) for v in network.slopes(net, state.inputs))
+    # At kinks no slope is None.
+    u, slopes = (torch.cat(cast(list[Tensor], v), dim=1) for v in network.slopes(net, state.inputs))
     rule = Held(net)
     mu, deltas = down(net, rule, network.weigh_layer(net, -1, y - state.output), (deltas, u * rule.gains))
     slopes = torch.where(mu == 0, slopes, deltas / torch.where(mu == 0, 1.0, mu))  # between the leak and 1 at the kink
@@ -88,7 +97,7 @@ def _kinked_step(net, x, y, state):
 class _Point:
     """Errors (B, N), and everything about the energy there: e is the only coordinate."""
 
-    def __init__(self, net, x, y, errors):
+    def __init__(self, net: network.PCN, x: Tensor, y: Tensor, errors: Tensor) -> None:
         self.net, self.x, self.y, self.errors = net, x, y, errors
         self.layers = list(errors.split(net.sizes[1:-1], dim=1))
         self.sweep = network.sweep(net, x, self.layers)
@@ -97,41 +106,41 @@ class _Point:
         self.mu = network.adjoint(net, self.sweep.slopes, network.weigh_layer(net, -1, self.residual))
         self.gradient = network.weigh_hidden(net, errors) - torch.cat(self.mu, dim=1)
 
-    def state(self):
+    def state(self) -> State:
         *mu, top = network.weigh(self.net, [*self.layers, self.residual])
         deltas = [network.times(m, d) for m, d in zip(mu, self.sweep.slopes, strict=True)]
         return State(self.sweep.inputs, self.layers, self.sweep.output, [*deltas, top])
 
     @functools.cached_property
-    def response(self):
+    def response(self) -> Response:
         """Each sample's linear response at these errors."""
         slopes = self.sweep.slopes
-        return per_sample(self.net, None if slopes[0] is None else torch.cat(slopes, dim=1))
+        return per_sample(self.net, None if slopes[0] is None else torch.cat(cast(list[Tensor], slopes), dim=1))
 
-    def precondition(self, v):
+    def precondition(self, v: Tensor) -> Tensor:
         """(Π + JᵀΠ_L J)⁻¹ v."""
         return -newton_step(self.net, self.response, v)
 
-    def product(self, p, full):
+    def product(self, p: Tensor, full: bool) -> Tensor:
         """The Hessian times p (B, N): one tangent pass up, one down."""
-        net, moved, z = self.net, [], None
+        net, moved, z = self.net, list[Tensor | None](), p[:, :0]
         parts = p.split(net.sizes[1:-1], dim=1)
         for l, (w, d, e) in enumerate(zip(net.weights[:-1], self.sweep.slopes, parts, strict=True)):
-            moved.append(None if z is None else z @ w.t())
-            z = e if l == 0 else network.times(moved[-1], d) + e
+            moved.append(z @ w.t() if l else None)  # x does not move
+            z = e if moved[-1] is None else network.times(moved[-1], d) + e
         top = network.weigh_layer(net, -1, -(z @ net.weights[-1].t()))
         change = []
         for l in reversed(range(len(moved))):
             top = top @ net.weights[l + 1]
             change.append(top)
             top = network.times(top, self.sweep.slopes[l])
-            if full and moved[l] is not None:
+            if full and (kick := moved[l]) is not None:
                 bend = network.ACTIVATIONS[net.activation].bend(self.sweep.preactivations[l])
-                top = top + network.times(moved[l] * self.mu[l], bend) if bend is not None else top
+                top = top + network.times(kick * self.mu[l], bend) if bend is not None else top
         return network.weigh_hidden(net, p) - torch.cat(change[::-1], dim=1)
 
 
-def _steihaug(point, radius, full, limit=100):
+def _steihaug(point: _Point, radius: Tensor, full: bool, limit: int = 100) -> tuple[Tensor, Tensor, Tensor]:
     """Steps p in the balls ‖p‖ ≤ radius by conjugate gradients, (B, N), and by how much the model falls, (B,).
 
     The third return value says where the model curves downwards.
@@ -164,7 +173,7 @@ def _steihaug(point, radius, full, limit=100):
     return p, -((g * p).sum(1) + 0.5 * (p * image).sum(1)), downwards
 
 
-def _to_boundary(p, d, radius):
+def _to_boundary(p: Tensor, d: Tensor, radius: Tensor) -> Tensor:
     """τ ≥ 0 with ‖p + τd‖ = radius."""
     a, b, c = (d * d).sum(1), (p * d).sum(1), (p * p).sum(1) - radius**2
     root = (b * b - a * c).clamp_min(0).sqrt()

@@ -9,11 +9,13 @@ import contextlib
 import functools
 import json
 import time
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pcbook import records
-from pcbook.sweep.experiment import Experiment, configured, estimate, fields_of, planned, recorded_configuration
+from pcbook.sweep.experiment import Cell, Experiment, configured, estimate, fields_of, planned, recorded_configuration
 from pcbook.sweep.journal import Journal, journal_root, writable
 from pcbook.sweep.sources import changes
 from pcbook.sweep.values import Stopped, duration, key_of, plain, say
@@ -41,21 +43,21 @@ __all__ = [
 
 
 def run(
-    experiment,
+    experiment: Experiment,
     *,
-    seeds=None,
-    resume=False,
-    fresh=False,
-    extend=False,
-    jobs=None,
-    threads=1,
-    device="cpu",
-    backend="loky",
-    scheduler=None,
-    journal=None,
-    output=None,
-    accept_other_code=False,
-):
+    seeds: int | None = None,
+    resume: bool = False,
+    fresh: bool = False,
+    extend: bool = False,
+    jobs: int | None = None,
+    threads: int = 1,
+    device: str = "cpu",
+    backend: str = "loky",
+    scheduler: str | None = None,
+    journal: str | Path | None = None,
+    output: str | Path | None = None,
+    accept_other_code: bool = False,
+) -> list[Path]:
     """Run an experiment's cells and save its records; the paths of these. What happens is told on stderr.
 
     `resume` takes the cells of an interrupted run from its journal, `fresh` throws them away; one of them is needed
@@ -91,17 +93,21 @@ def run(
     return paths
 
 
-def _gather(experiment, configuration, known, workers, kept):
+def _gather(
+    experiment: Experiment, configuration: Any, known: dict[str, dict[str, Any]], workers: Workers, kept: Journal
+) -> list[dict[str, Any]]:
     """The entries of all cells, in order: those `known`, the others run now, stage by stage."""
     begin, session = time.perf_counter(), datetime.now(UTC).isoformat(timespec="microseconds")
-    found, sizes, failures = {}, {}, []
+    found: dict[str, Any] = {}  # None until a cell is finished
+    sizes: dict[str, int] = {}
+    failures: list[tuple[Cell, str]] = []
     with workers, Progress(experiment.name) as progress, contextlib.ExitStack() as stack:
         while new := planned(experiment, configuration, found):
             stage = {key_of(cell): cell for cell in new}
             found |= {key: known[key] | {"cell": cell} if key in known else None for key, cell in stage.items()}
             cost = {key: experiment.seconds(configuration, cell) for key, cell in stage.items() if key not in known}
             progress.expect(len(stage), len(stage) - len(cost), sum(cost.values()))
-            longest_first = sorted(cost, key=cost.get, reverse=True)
+            longest_first = sorted(cost, key=cost.__getitem__, reverse=True)
             tasks = [(key, (configuration, stage[key], workers.device)) for key in longest_first]
             outcomes = stack.enter_context(contextlib.closing(workers.each(experiment.run, tasks)))
             for key, outcome, failure in outcomes:
@@ -119,7 +125,7 @@ def _gather(experiment, configuration, known, workers, kept):
     return list(found.values())
 
 
-def folder_of_records(folder=None):
+def folder_of_records(folder: str | Path | None = None) -> Path:
     """The folder of records: the one given, or book/records beside the package, which must be there."""
     if folder is not None:
         return Path(folder).expanduser()
@@ -128,7 +134,7 @@ def folder_of_records(folder=None):
     return records.FOLDER
 
 
-def recorded(experiment, folder=None):
+def recorded(experiment: Experiment, folder: str | Path | None = None) -> dict[Path, dict[str, Any]]:
     """{path: record} of an experiment's records in a folder, each checked as `records.load` does."""
     found = {}
     for path in sorted(folder_of_records(folder).glob("*.json")):
@@ -139,7 +145,7 @@ def recorded(experiment, folder=None):
     return found
 
 
-def _same_code(entries, code, accept):
+def _same_code(entries: Iterable[dict[str, Any]], code: dict[str, str | None], accept: bool) -> None:
     changed = {text for entry in entries if (text := changes(entry["code"], code))}
     if changed and not accept:
         raise Stopped(
@@ -148,10 +154,12 @@ def _same_code(entries, code, accept):
         )
 
 
-def _extendable(experiment, fields, data, device, output):
+def _extendable(
+    experiment: Experiment, fields: dict[str, Any], data: dict[str, Any], device: str, output: Path
+) -> dict[str, dict[str, Any]]:
     """{key: entry} of the recorded cells whose settings, apart from `ranges`, are the ones now."""
 
-    def fixed(configuration):
+    def fixed(configuration: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in configuration.items() if name not in experiment.ranges}
 
     found = recorded(experiment, output)
@@ -176,23 +184,25 @@ def _extendable(experiment, fields, data, device, output):
     return entries
 
 
-def _provenance(entries, code):
+def _provenance(entries: list[dict[str, Any]], code: dict[str, str | None]) -> dict[str, Any]:
     """What the environment says of cells that other code or an earlier record gave."""
     earlier = {key_of(e["from"]): e["from"] for e in entries if "from" in e}
     other = sum(e["code"] != code for e in entries)
     return ({"extends": list(earlier.values())} if earlier else {}) | ({"cells_of_other_code": other} if other else {})
 
 
-def _wall_clock(entries):
+def _wall_clock(entries: list[dict[str, Any]]) -> float:
     """Seconds of all sessions together: of each, until its last finished cell."""
-    sessions = {}
+    sessions: dict[str, float] = {}
     for entry in entries:
         sessions[entry["session"]] = max(sessions.get(entry["session"], 0.0), entry["elapsed"])
     return round(sum(sessions.values()), 3)
 
 
-def _save(experiment, record, entries, output):
-    groups = {}
+def _save(
+    experiment: Experiment, record: Callable[..., dict[str, Any]], entries: list[dict[str, Any]], output: Path
+) -> list[Path]:
+    groups: dict[str, list[dict[str, Any]]] = {}
     for entry in entries:
         groups.setdefault(experiment.stem(entry["cell"]), []).append(entry)
     paths = []
@@ -210,12 +220,13 @@ def _save(experiment, record, entries, output):
     return paths
 
 
-def _loaded(path):
+def _loaded(path: Path) -> dict[str, Any] | None:
     with contextlib.suppress(OSError, ValueError):
         return records.load(path)
+    return None
 
 
-def _bound(experiment, entry, sizes):
+def _bound(experiment: Experiment, entry: dict[str, Any], sizes: dict[str, int]) -> None:
     """Stop as soon as a record is too large, not at the end."""
     stem = experiment.stem(entry["cell"])
     sizes[stem] = sizes.get(stem, 0) + len(records.text({k: entry[k] for k in ("cell", "results", "timing")}).encode())
@@ -226,7 +237,7 @@ def _bound(experiment, entry, sizes):
         )
 
 
-def _failed(failures):
+def _failed(failures: list[tuple[Cell, str]]) -> str:
     cell, text = failures[0]
     others = f"\n{len(failures) - 1} more cells failed" if len(failures) > 1 else ""
     return f"the cell {json.dumps(cell)} failed:\n{text.rstrip()}{others}"

@@ -8,6 +8,8 @@ import socket
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 from pcbook import records
 from pcbook.sweep.values import Stopped, key_of, say
@@ -19,12 +21,12 @@ class Journal:
     While it is open nobody else can run the same experiment with the same `root`.
     """
 
-    def __init__(self, root, name, settings):
+    def __init__(self, root: str | Path | None, name: str, settings: object) -> None:
         self.root = writable("journal", journal_root(root))
         self.name, self.count = name, 0  # finished cells, taken or put
         self.folder = self.root / name / hashlib.sha256(key_of(settings).encode()).hexdigest()[:16]
 
-    def __enter__(self):
+    def __enter__(self) -> "Journal":
         from filelock import FileLock, Timeout  # here, like the other libraries of the runner: a chapter needs none
 
         self.lock = FileLock(self.root / f"{self.name}.lock")
@@ -38,13 +40,13 @@ class Journal:
         holder.write_text(who + "\n", encoding="utf-8")
         return self
 
-    def __exit__(self, kind, error, _):
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.lock.release()
         if error is not None and self.count:
             safe = f"{self.count} finished cells are safe in {self.folder}"
             error.add_note(f"{safe}: the same command with --resume goes on from them.")
 
-    def take(self, resume, fresh):
+    def take(self, resume: bool, fresh: bool) -> dict[str, dict[str, Any]]:
         """{key: entry} of the finished cells. Those whose file is damaged are named and left out, to be run again."""
         files = sorted(self.folder.glob("*.json"))
         if files and fresh:
@@ -71,7 +73,7 @@ class Journal:
             say(f"{self.name}: {len(entries)} finished cells in {self.folder}" if files else "nothing to resume")
         return entries
 
-    def put(self, key, entry):
+    def put(self, key: str, entry: dict[str, Any]) -> dict[str, Any]:
         """Write a finished cell; what was written."""
         entry = entry | {"digest": records.digest(entry)}
         try:
@@ -81,15 +83,15 @@ class Journal:
         self.count += 1
         return entry
 
-    def remove(self):
+    def remove(self) -> None:
         """Delete the cells, once they are recorded."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _path(self, key):
+    def _path(self, key: str) -> Path:
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
 
 
-def journal_root(folder=None):
+def journal_root(folder: str | Path | None = None) -> Path:
     """The folder of all journals: the one given, or PCBOOK_RUNS, or one in the user's cache."""
     if folder or os.environ.get("PCBOOK_RUNS"):
         return Path(folder or os.environ["PCBOOK_RUNS"]).expanduser()
@@ -98,7 +100,7 @@ def journal_root(folder=None):
     return Path(pooch.os_cache("pcbook")) / "runs"
 
 
-def writable(name, folder):
+def writable(name: str, folder: Path) -> Path:
     """The folder, made if need be. `Stopped`, naming it, unless a file can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,14 +2,26 @@
 
 import json
 import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from pcbook import checks
-from pcbook.sweep.experiment import planned, recorded_configuration
+from pcbook.sweep.experiment import Cell, Experiment, planned, recorded_configuration
 from pcbook.sweep.values import key_of, plain
 from pcbook.sweep.workers import Workers
 
 
-def verify(experiment, found, *, sample=3, seed=0, jobs=None, threads=1, device="cpu"):
+def verify(
+    experiment: Experiment,
+    found: dict[Path, dict[str, Any]],
+    *,
+    sample: int = 3,
+    seed: int = 0,
+    jobs: int | None = None,
+    threads: int = 1,
+    device: str = "cpu",
+) -> list[str]:
     """What is wrong with the records `found` of an experiment, {path: record}: a list of sentences, empty if nothing.
 
     The data must be the same, the cells those that the experiment asks for, and `sample` drawn cells of each record
@@ -43,12 +55,14 @@ def verify(experiment, found, *, sample=3, seed=0, jobs=None, threads=1, device=
     return wrong
 
 
-def again(run, configuration, cell, results, device, rtol=1e-6):
+def again(
+    run: Callable[..., Any], configuration: Any, cell: Cell, results: Any, device: str, rtol: float = 1e-6
+) -> list[str]:
     """The differences when a whole cell is run again: what `verify` does where an experiment has no `check`."""
     return differences(results, plain("results", run(configuration, cell, device))["results"], rtol=rtol)
 
 
-def differences(recorded, found, rtol=0.0, atol=0.0, where="results"):
+def differences(recorded: Any, found: Any, rtol: float = 0.0, atol: float = 0.0, where: str = "results") -> list[str]:
     """Sentences on where two JSON values differ, numbers by more than atol + rtol · |recorded|."""
     number = (int, float)
     if isinstance(recorded, dict) and isinstance(found, dict):
@@ -67,9 +81,11 @@ def differences(recorded, found, rtol=0.0, atol=0.0, where="results"):
     return [text for place, a, b in pairs for text in differences(a, b, rtol, atol, place)]
 
 
-def _incomplete(experiment, configuration, entries):
+def _incomplete(
+    experiment: Experiment, configuration: Any, entries: dict[str, tuple[Path, dict[str, Any]]]
+) -> list[str]:
     """Sentences on the cells that the records lack, and those that nobody asked for."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     while new := planned(experiment, configuration, found):
         if missing := [cell for cell in new if key_of(cell) not in entries]:
             return [f"the records of {experiment.name!r} lack {len(missing)} cells, such as {json.dumps(missing[0])}"]

@@ -8,6 +8,8 @@ import threading
 import time
 import traceback
 import warnings
+from collections.abc import Callable, Generator, Iterable
+from typing import IO, Any
 
 from pcbook import checks, records
 from pcbook.sweep.sources import changes, fingerprint
@@ -21,7 +23,15 @@ PATIENCE = 10  # seconds until a scheduler must have answered
 class Workers:
     """The processes that run cells: joblib's own on this machine, or those of a Dask cluster."""
 
-    def __init__(self, module, backend="loky", jobs=None, threads=1, device="cpu", scheduler=None):
+    def __init__(
+        self,
+        module: str,
+        backend: str = "loky",
+        jobs: int | None = None,
+        threads: int = 1,
+        device: str = "cpu",
+        scheduler: str | None = None,
+    ) -> None:
         self.backend = checks.choice("backend", backend, BACKENDS)
         self.device = checks.choice("device", device, DEVICES)
         self.threads = checks.count("threads", threads)
@@ -35,14 +45,14 @@ class Workers:
             raise ValueError("device = 'cuda': PyTorch finds no CUDA device here")
         self.scheduler, self.module, self.code = scheduler, module, fingerprint(module)
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         """The environment of a record."""
         torch = sys.modules.get("torch")
         here = records.describe(("numpy", "scipy", "torch"), self.device, self.threads)
         name = torch.cuda.get_device_name() if torch is not None and self.device == "cuda" else None
         return here | {"accelerator": name, "backend": self.backend, "jobs": self.jobs, "code": self.code}
 
-    def __enter__(self):
+    def __enter__(self) -> "Workers":
         import joblib
 
         self.stack = contextlib.ExitStack()
@@ -57,14 +67,16 @@ class Workers:
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
         return self
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.stack.close()
         if self.backend == "loky" and self.jobs > 1:
             from joblib.externals.loky import get_reusable_executor
 
             get_reusable_executor().shutdown(wait=True, kill_workers=kind is not None)
 
-    def each(self, function, tasks):
+    def each(
+        self, function: Callable[..., Any], tasks: Iterable[tuple[str, tuple[Any, ...]]]
+    ) -> Generator[tuple[str, Any, str | None]]:
         """(key, value, failure) of `function(*arguments)` for each (key, arguments), in the order of their ends."""
         import joblib
 
@@ -84,14 +96,14 @@ class Workers:
                 results.close()
 
 
-def cores(threads=1, device="cpu"):
+def cores(threads: int = 1, device: str = "cpu") -> int:
     """How many jobs this machine takes: as many as its cores have room for, or one on a GPU."""
     import joblib
 
     return 1 if device == "cuda" else max(1, joblib.cpu_count() // max(1, threads))
 
 
-def _client(scheduler):
+def _client(scheduler: str | None) -> Any:
     from distributed import Client
 
     try:
@@ -100,18 +112,26 @@ def _client(scheduler):
         raise Stopped(f"scheduler = {scheduler!r}: no Dask scheduler answers there ({error})") from error
 
 
-def _cluster(client):
+def _cluster(client: Any) -> Any:
     """joblib's backend for Dask, but for one thing: with a single worker joblib would run the cells here instead."""
     from joblib._dask import DaskDistributedBackend
 
-    class Cluster(DaskDistributedBackend):
-        def effective_n_jobs(self, n_jobs):
+    class Cluster(DaskDistributedBackend):  # type: ignore[misc]  # joblib has no types
+        def effective_n_jobs(self, n_jobs: int) -> int:
             return max(2, super().effective_n_jobs(n_jobs))
 
     return Cluster(client=client)
 
 
-def _work(function, key, arguments, threads, module, code, parent):
+def _work(
+    function: Callable[..., Any],
+    key: str,
+    arguments: tuple[Any, ...],
+    threads: int,
+    module: str,
+    code: dict[str, str | None],
+    parent: int | None,
+) -> tuple[str, Any, str | None]:
     """In a worker: one call, with so many threads; its value as JSON has it, or what went wrong."""
     from threadpoolctl import threadpool_limits
 
@@ -136,10 +156,10 @@ def _work(function, key, arguments, threads, module, code, parent):
                 torch.set_num_threads(before)
 
 
-def _follow(parent):
+def _follow(parent: int) -> None:
     """In a process of our own: leave Ctrl-C to the parent, and end when it ends, even by kill -9."""
 
-    def watch():
+    def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
@@ -151,14 +171,14 @@ def _follow(parent):
 class Progress:
     """How far a run is, on stderr: a bar with the time left on a terminal, else a line a minute. Counts the cost."""
 
-    def __init__(self, name, stream=None):
+    def __init__(self, name: str, stream: IO[str] | None = None) -> None:
         self.name, self.stream = name, stream or sys.stderr
         self.cells = self.finished = 0
         self.total = self.spent = 0.0
         self.begin = self.told = time.monotonic()
-        self.bar = None
+        self.bar: Any = None  # of tqdm, which has no types
 
-    def __enter__(self):
+    def __enter__(self) -> "Progress":
         if self.stream.isatty():
             from tqdm import tqdm
 
@@ -166,11 +186,11 @@ class Progress:
             self.bar = tqdm(total=0, file=self.stream, smoothing=0, bar_format=layout)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self.bar is not None:
             self.bar.close()
 
-    def expect(self, cells, finished, seconds):
+    def expect(self, cells: int, finished: int, seconds: float) -> None:
         """More cells, so many of them finished before, and the cost of the others."""
         self.cells, self.finished, self.total = self.cells + cells, self.finished + finished, self.total + seconds
         if self.bar is None:
@@ -179,12 +199,12 @@ class Progress:
         else:
             self._tell(0.0)
 
-    def advance(self, seconds):
+    def advance(self, seconds: float) -> None:
         """A cell of such a cost has ended."""
         self.finished, self.spent = self.finished + 1, self.spent + seconds
         self._tell(seconds)
 
-    def _tell(self, seconds):
+    def _tell(self, seconds: float) -> None:
         count = f"{self.name}: {self.finished} of {self.cells} cells"
         if self.bar is not None:
             self.bar.total = self.total

@@ -1,0 +1,81 @@
+"""The mutation testing itself: what it changes, whom it asks, and a list of survivors that is not out of date."""
+
+import mutation
+import pytest
+
+TOY = '''
+"""Not this: 1."""
+LIMIT = 3
+
+
+def f(a, b=0.5):
+    """a - b."""
+    if not a:
+        raise ValueError(f"{a + 1}")
+    c = min(a, b)
+    return (c - 2 * b).T if a > LIMIT else -a
+'''
+EXPECTED = {
+    "toy: : 3 => 4": None,
+    "toy: : 0.5 => 1.0": None,
+    "toy: f: if not a => if not not a": [8],
+    "toy: f: not a => a": [8],
+    "toy: f: min => max": [10],
+    "toy: f: min(a, b) => min(b, a)": [10],
+    "toy: f: (c - 2 * b).T if a > LIMIT else -a => -a if a > LIMIT else (c - 2 * b).T": [11],
+    "toy: f: a > LIMIT => a >= LIMIT": [11],
+    "toy: f: a > LIMIT => a <= LIMIT": [11],
+    "toy: f: (c - 2 * b).T => c - 2 * b": [11],
+    "toy: f: c - 2 * b => c + 2 * b": [11],
+    "toy: f: 2 * b => 2 / b": [11],
+    "toy: f: 2 => 3": [11],
+    "toy: f: -a => a": [11],
+}
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    path = tmp_path / "toy.py"
+    path.write_text(TOY, encoding="utf-8")
+    monkeypatch.setattr(mutation, "source", lambda module: path)
+    return {mutant.name: mutant for mutant in mutation.mutants("toy")}, str(path)
+
+
+def test_mutants_are_one_change_each(toy):
+    found, _ = toy
+    assert {name: m.lines and list(m.lines) for name, m in found.items()} == EXPECTED
+
+
+def test_a_mutant_compiles_to_the_changed_program_and_leaves_the_others_alone(toy):
+    def run(mutant, *arguments):
+        namespace = {}
+        exec(mutant.compile(), namespace)
+        return namespace["f"](*arguments)
+
+    found, _ = toy
+    assert run(found["toy: f: -a => a"], 2) == 2
+    assert run(found["toy: f: a > LIMIT => a <= LIMIT"], 5) == -5
+    assert run(found["toy: : 3 => 4"], 2) == run(found["toy: f: 2 * b => 2 / b"], 2) == -2
+
+
+def test_the_tests_that_run_a_line_are_asked_the_quick_ones_first(toy):
+    found, path = toy
+    tests = {"a::slow": ({path: [11]}, 5.0), "a::quick": ({path: [10, 11]}, 1.0), "a::no": ({path: [8]}, 0.1),
+             "a::import": ({}, 0.2), "b::other": ({}, 0.1)}  # fmt: skip
+    assert mutation.fitting(found["toy: f: -a => a"], tests, 60) == (["a::quick", "a::slow"], 6.0)
+    assert mutation.fitting(found["toy: f: -a => a"], tests, 3) == (["a::quick"], 1.0)
+    assert mutation.fitting(found["toy: : 3 => 4"], tests, 60)[0] == ["a::no", "a::import", "a::quick", "a::slow"]
+
+
+def test_listed_survivors_are_mutants_and_have_a_reason():
+    listed = mutation.listed()
+    names = [mutant.name for module in {p.split(":")[0] for p in listed} for mutant in mutation.mutants(module)]
+    for pattern, reason in listed.items():
+        assert any(mutation.excused(name, [pattern]) for name in names), pattern
+        assert len(reason) > 20
+
+
+def test_a_pattern_means_what_it_says():
+    name = "toy: f: a[0] => a[1]"
+    assert mutation.excused(name, ["toy: f: a[0] => *"]) and mutation.excused(name, [name])
+    assert not mutation.excused(name, ["toy: f: a? => *", "toy: g*"])
