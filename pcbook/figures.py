@@ -135,14 +135,17 @@ def add_manifold(fig, slope, limit, name="solutions"):
 def add_path(fig, path, algorithm, name=None):
     """The trajectory `path` (n, 2) of `algorithm`, with its first and last point marked, haloed to stand out."""
     checks.choice("algorithm", algorithm, tuple(COLOURS))
-    x, y = np.asarray(path, dtype=float).T
-    size = np.full(len(x), 5 if len(x) <= 60 else 0)
+    path = np.asarray(path, dtype=float)
+    marks, size = path, np.full(len(path), 5)
+    if len(path) > 60:  # a browser draws markers slowly, also those of size 0
+        marks, size = np.stack([path[0], [np.nan] * 2, path[-1]]), np.full(3, 9)
     size[[0, -1]] = 9
-    style = {"x": x, "y": y, "legendgroup": name or algorithm}
-    fig.add_scatter(**style, mode="lines", line={"color": WHITE, "width": 5}, showlegend=False, hoverinfo="skip")
-    marker = {"size": size, "symbol": MARKERS[algorithm], "line": {"color": WHITE, "width": 1}, "opacity": 1}
+    style = {"legendgroup": name or algorithm, "name": name or algorithm}
     line = {"color": COLOURS[algorithm], "width": 2.5, "dash": DASHES[algorithm]}
-    return fig.add_scatter(**style, mode="lines+markers", line=line, marker=marker, name=name or algorithm)
+    marker = {"size": size, "symbol": MARKERS[algorithm], "line": {"color": WHITE, "width": 1}, "opacity": 1}
+    for pen in ({"line": {"color": WHITE, "width": 5}, "hoverinfo": "skip"}, {"line": line}):
+        fig.add_scatter(x=path[:, 0], y=path[:, 1], mode="lines", showlegend=False, **style, **pen)
+    return fig.add_scatter(x=marks[:, 0], y=marks[:, 1], mode="lines+markers", line=line, marker=marker, **style)
 
 
 def curves(x, series, title, x_title, y_title, log_x=False, log_y=False):

@@ -46,16 +46,16 @@ def gamma_explorer(start=(1.0, 0.6), learning_rate=0.05):
 
     def draw(gamma, w1_start=start[0], w2_start=start[1], learning_rate=learning_rate, algorithm="all three"):
         energy, w0 = onemlp.equilibrated_energy(w1, w2, X, Y, *onemlp.precisions(gamma)), (w1_start, w2_start)
-        fig = figures.landscape(AXIS, AXIS, energy, f"2 The ground it makes: ℱ*, γ = {gamma:.3g}", zmax=TOP)
+        fig = figures.landscape(AXIS, AXIS, energy, f"2 The ground it makes: ℱ*, γ = {gamma:.3g}", zmax=TOP, scale=False)
         figures.add_manifold(fig, Y / X, AXIS[-1])
         for name, words in FULL.items():
             way = _path(name, tuple(map(float, w0)), float(learning_rate), float(gamma) if name == "PC" else None)
             figures.add_path(fig, way, name, f"{name}, {words}")
             if algorithm not in ("all three", name):
-                fig.data[-1].visible = fig.data[-2].visible = False
+                fig.update_traces(visible=False, selector={"legendgroup": f"{name}, {words}"})
         label = {"font": {"color": figures.WHITE}, "bgcolor": figures.VEIL, "showarrow": False}
         fig.add_annotation(x=0, y=0, text="saddle", yshift=-12, **label)
-        fig.add_annotation(x=-1.15, y=1.45, text="solutions", **label)
+        fig.add_annotation(x=-1.15, y=1.45, text="solutions, ℱ* = 0", **label)
         return [_tug_of_war(gamma, *w0), fig.update_layout(height=460), _dial(gamma, starts)]
 
     return sliders.explore(
