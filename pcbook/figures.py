@@ -140,12 +140,13 @@ def add_path(fig, path, algorithm, name=None):
     if len(path) > 60:  # a browser draws markers slowly, also those of size 0
         marks, size = np.stack([path[0], [np.nan] * 2, path[-1]]), np.full(3, 9)
     size[[0, -1]] = 9
-    style = {"legendgroup": name or algorithm, "name": name or algorithm}
+    style = {"legendgroup": name or algorithm, "mode": "lines", "showlegend": False}
     line = {"color": COLOURS[algorithm], "width": 2.5, "dash": DASHES[algorithm]}
     marker = {"size": size, "symbol": MARKERS[algorithm], "line": {"color": WHITE, "width": 1}, "opacity": 1}
-    for pen in ({"line": {"color": WHITE, "width": 5}, "hoverinfo": "skip"}, {"line": line}):
-        fig.add_scatter(x=path[:, 0], y=path[:, 1], mode="lines", showlegend=False, **style, **pen)
-    return fig.add_scatter(x=marks[:, 0], y=marks[:, 1], mode="lines+markers", line=line, marker=marker, **style)
+    shown = {"mode": "lines+markers", "name": name or algorithm, "marker": marker, "showlegend": None}
+    fig.add_scatter(x=path[:, 0], y=path[:, 1], line={"color": WHITE, "width": 5}, hoverinfo="skip", **style)
+    fig.add_scatter(x=path[:, 0], y=path[:, 1], line=line, **style)
+    return fig.add_scatter(x=marks[:, 0], y=marks[:, 1], line=line, **style | shown)
 
 
 def curves(x, series, title, x_title, y_title, log_x=False, log_y=False):

@@ -46,7 +46,9 @@ def gamma_explorer(start=(1.0, 0.6), learning_rate=0.05):
 
     def draw(gamma, w1_start=start[0], w2_start=start[1], learning_rate=learning_rate, algorithm="all three"):
         energy, w0 = onemlp.equilibrated_energy(w1, w2, X, Y, *onemlp.precisions(gamma)), (w1_start, w2_start)
-        fig = figures.landscape(AXIS, AXIS, energy, f"2 The ground it makes: ℱ*, γ = {gamma:.3g}", zmax=TOP, scale=False)
+        fig = figures.landscape(
+            AXIS, AXIS, energy, f"2 The ground it makes: ℱ*, γ = {gamma:.3g}", zmax=TOP, scale=False
+        )
         figures.add_manifold(fig, Y / X, AXIS[-1])
         for name, words in FULL.items():
             way = _path(name, tuple(map(float, w0)), float(learning_rate), float(gamma) if name == "PC" else None)
