@@ -80,6 +80,7 @@ class Slider:
         return f"{self.label} = {float(f'{value:.3g}'):g}".replace("-", "−")
 
     def texts(self) -> list[str]:
+        """The same for each of `values`."""
         return [self.text(value) for value in self.values]
 
     def html(self) -> str:
@@ -139,6 +140,7 @@ class Choice:
             raise ValueError(f"{self.name} = {value!r}: must be one of {', '.join(map(repr, self.values))}")
 
     def texts(self) -> list[str]:
+        """What the reader sees and hears at each of `values`."""
         return list(self.values)
 
     def html(self) -> str:

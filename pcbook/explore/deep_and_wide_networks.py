@@ -88,9 +88,8 @@ def _epochs(runs: Sequence[Run], axis: str) -> tuple[np.ndarray, np.ndarray]:
     return x, np.array([run.results["epoch_loss"][:n] for run in runs])
 
 
-Measured = Callable[
-    [str, str], list[tuple[float, float | None]]
-]  # (activation, method) → [(rate, value if there is one)]
+# (activation, method) → [(rate, value; None where it is missing)]
+Measured = Callable[[str, str], list[tuple[float, float | None]]]
 
 
 class Measure(NamedTuple):
