@@ -2,11 +2,16 @@
 
 import html
 import itertools
+from collections.abc import Mapping
+from pathlib import Path
 
 from IPython.display import HTML, display
 
 from pcbook import chapters
 from pcbook.page import is_static
+
+Book = Mapping[str, chapters.Chapter]
+Place = tuple[float, float]  # the middle of a box's top edge, in the picture's own units
 
 WIDE, HIGH, GAP, RISE = 215, 92, 18, 44  # of a box and between boxes, in the picture's own units
 LINK = (  # here, because a live notebook has no style sheet of the book's
@@ -15,12 +20,12 @@ LINK = (  # here, because a live notebook has no style sheet of the book's
 )
 
 
-def show_map(folder="."):
+def show_map(folder: str | Path = ".") -> None:
     """Display the map of the chapters in `folder`, each a link; arrows run from a prerequisite to what rests on it."""
     display(HTML(svg(chapters.read_all(folder))))
 
 
-def svg(book):
+def svg(book: Book) -> str:
     """The map of `book` ({slug: `Chapter`}, prerequisites first) as inline SVG without script or style sheet."""
     rows, below = layers(book)
     width = 2 * max(abs(x) + WIDE / 2 * (name in book) for row in rows for name, x in row.items()) + GAP
@@ -37,23 +42,24 @@ def svg(book):
     )
 
 
-def layers(book):
+def layers(book: Book) -> tuple[list[dict[str, float]], dict[str, list[str]]]:
     """The rows of the map, each {name: distance from the middle}, and {name: names that its arrows come from}.
 
     A name is a slug, or stands for a narrow gap in a row that an arrow passes on its way to a later one. In a row
     each stands near the middle of what it rests on, so that arrows rarely cross.
     """
     depth = {slug: chapters.level(slug, book) for slug in book}
-    below = {slug: [through(p, slug, depth) for p in chapters.direct(slug, book)] for slug in book}
-    ways = [way for found in below.values() for way in found]
-    below = {slug: [way[-1] for way in found] for slug, found in below.items()}
+    arrows = {slug: [through(p, slug, depth) for p in chapters.direct(slug, book)] for slug in book}
+    ways = [way for found in arrows.values() for way in found]
+    below = {slug: [way[-1] for way in found] for slug, found in arrows.items()}
     below |= {gap: [before] for way in ways for before, gap in itertools.pairwise(way)}
     depth |= {gap: depth[way[0]] + i for way in ways for i, gap in enumerate(way)}
-    rows, at = [], {}
+    rows: list[dict[str, float]] = []
+    at: dict[str, float] = {}
     for level in range(1 + max(depth.values())):
-        row = [name for name in depth if depth[name] == level]
-        middle = {name: sum(at[p] for p in below[name]) / max(1, len(below[name])) for name in row}
-        row = sorted(row, key=lambda name, middle=middle: (middle[name], name))
+        names = [name for name in depth if depth[name] == level]
+        middles = [sum(at[p] for p in below[name]) / max(1, len(below[name])) for name in names]
+        row = [name for _, name in sorted(zip(middles, names, strict=True))]
         sizes = [GAP + (WIDE if name in book else 0) for name in row]
         ends = itertools.accumulate(sizes)
         rows.append({name: end - (size + sum(sizes)) / 2 for name, end, size in zip(row, ends, sizes, strict=True)})
@@ -61,12 +67,12 @@ def layers(book):
     return rows, below
 
 
-def through(start, end, depth):
+def through(start: str, end: str, depth: Mapping[str, int]) -> list[str]:
     """`start` and the gaps that an arrow from it passes in the rows before that of `end`."""
     return [start, *(f"{start} to {end}, row {row}" for row in range(depth[start] + 1, depth[end]))]
 
 
-def arrow(start, end, arrives):
+def arrow(start: Place, end: Place, arrives: bool) -> str:
     """A curve from under `start` to the top of `end`, with a tip if it arrives there, else on past the row."""
     (x0, y0), (x1, y1) = (start[0], start[1] + HIGH), (end[0], end[1] - 3)
     curve = f"M{x0:g} {y0:g}C{x0:g} {y0 + 0.6 * RISE:g} {x1:g} {y1 - 0.6 * RISE:g} {x1:g} {y1:g}"
@@ -74,7 +80,7 @@ def arrow(start, end, arrives):
     return f'<path{tip} d="{curve}{rest}"/>'
 
 
-def box(chapter, place, book):
+def box(chapter: chapters.Chapter, place: Place, book: Book) -> str:
     """One chapter: a link with its title, and the minutes that it takes. HTML inside the picture, so it wraps."""
     x, y = place
     rests_on = " and ".join(short(book[p].title) for p in chapters.direct(chapter.slug, book))
@@ -87,6 +93,6 @@ def box(chapter, place, book):
     )
 
 
-def short(title):
+def short(title: str) -> str:
     """The title up to its first colon or comma."""
     return title.partition(":")[0].partition(",")[0]

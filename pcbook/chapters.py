@@ -6,6 +6,7 @@ as a list after "After this chapter you can", and lines that begin with *Prerequ
 
 import json
 import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class Task:
     solution: str
 
     @property
-    def asks(self):
+    def asks(self) -> str:
         """The line of the text that says what `check` wants."""
         return next((line for line in self.text.splitlines() if f'check("{self.name}"' in line), "")
 
@@ -43,7 +44,7 @@ class Chapter:
     questions: int
 
 
-def read(path):
+def read(path: str | Path) -> Chapter | None:
     """The `Chapter` in the notebook at `path`, or None if its first cell is no front matter.
 
     `ValueError` names what is missing if it has objectives but not all of the rest.
@@ -54,7 +55,7 @@ def read(path):
         return None
     text = sources[0]
 
-    def find(pattern):
+    def find(pattern: str) -> str:
         found = re.search(pattern, text, re.MULTILINE)
         if found is None:
             raise ValueError(f"{path}: the front matter lacks {pattern!r}")
@@ -73,17 +74,17 @@ def read(path):
     )
 
 
-def read_all(folder: str | Path = ".") -> "dict[str, Chapter]":
+def read_all(folder: str | Path = ".") -> dict[str, Chapter]:
     """{slug: `Chapter`} of the notebooks in `folder`, each after those that it rests on."""
-    found = [read(path) for path in sorted(Path(folder).glob("*.ipynb"))]
-    found = {chapter.slug: chapter for chapter in found if chapter}
+    pages = (read(path) for path in sorted(Path(folder).glob("*.ipynb")))
+    found = {page.slug: page for page in pages if page}
     return dict(sorted(found.items(), key=lambda item: (level(item[0], found), item[0])))
 
 
-def level(slug, chapters):
+def level(slug: str, chapters: Mapping[str, Chapter]) -> int:
     """How many chapters, at most, lie one behind the other before `slug`. `ValueError` if they go in a circle."""
 
-    def depth(name, seen):
+    def depth(name: str, seen: Sequence[str]) -> int:
         if name in seen:
             raise ValueError(f"prerequisites go in a circle: {' → '.join([*seen, name])}")
         below = [p for p in chapters[name].prerequisites if p in chapters]
@@ -92,10 +93,10 @@ def level(slug, chapters):
     return depth(slug, [])
 
 
-def direct(slug, chapters):
+def direct(slug: str, chapters: Mapping[str, Chapter]) -> list[str]:
     """The prerequisites of `slug` that no other one of them already rests on."""
 
-    def all_below(name):
+    def all_below(name: str) -> set[str]:
         below = {p for p in chapters[name].prerequisites if p in chapters}
         return below.union(*(all_below(p) for p in below))
 
@@ -103,7 +104,7 @@ def direct(slug, chapters):
     return [p for p in below if not any(p in all_below(q) for q in below)]
 
 
-def _tasks(sources):
+def _tasks(sources: Iterable[str]) -> Iterator[Task]:
     text = "\n".join(sources)
     for title, name, body in _EXERCISE.findall(text):
         words, _, grade = title.rpartition(" · ")

@@ -1,11 +1,10 @@
 """The ledger: what the paper claims, where the book treats it, what computes it, what tests it, who judges it."""
 
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pcbook import verdicts
-from pcbook.verdicts import CORRECTED, Verdict, proved
+from pcbook.verdicts import CORRECTED, Judge, Verdict, proved
 
 
 @dataclass(frozen=True)
@@ -18,20 +17,20 @@ class Claim:
     chapter: str
     function: str
     test: str
-    judge: Callable[[int], Verdict]
+    judge: Judge
 
     @property
-    def ids(self):
+    def ids(self) -> tuple[str, ...]:
         """Every id of the paper's parts in this row: E8, E9 and E10 for "E8–E10"."""
         return tuple(one for part in self.id.split(", ") for one in _expanded(part))
 
     @property
-    def anchor(self):
+    def anchor(self) -> str:
         """The label of the place in `chapter` that treats the claim: "claim-e11" for "E11–E13"."""
         return "claim-" + self.ids[0].replace(".", "").replace("′", "prime").replace(" ", "-").lower()
 
     @property
-    def part(self):
+    def part(self) -> str:
         """Which part of the paper makes the claim, or that it is ours: a value of `PARTS`."""
         return PARTS[self.id[0]]
 
@@ -46,17 +45,17 @@ PARTS = {
 }
 
 
-def _expanded(part):
+def _expanded(part: str) -> list[str]:
     first, _, last = part.partition("–")
     return [f"E{n}" for n in range(int(first[1:]), int(last[1:]) + 1)] if last else [first]
 
 
-def later(module, name):
+def later(module: str, name: str) -> Judge:
     """The judge `pcbook.<module>.<name>`, imported when it is asked: judges of deep networks bring torch along."""
     return lambda seed: getattr(importlib.import_module(f"pcbook.{module}"), name)(seed)
 
 
-def row(claim_id):
+def row(claim_id: str) -> Claim:
     """The `Claim` whose id is `claim_id` or holds it: "E9" is in "E8–E10". `ValueError` for an unknown id."""
     claim = CLAIMS.get(claim_id) or next((claim for claim in _ROWS if claim_id in claim.ids), None)
     if claim is None:
@@ -64,7 +63,7 @@ def row(claim_id):
     return claim
 
 
-def verdict(claim_id, seed=0):
+def verdict(claim_id: str, seed: int = 0) -> Verdict:
     """The verdict on `row(claim_id)`, computed now from `seed`. `ValueError` for an unknown id."""
     claim = row(claim_id)
     return replace(claim.judge(seed), function=claim.function)

@@ -2,11 +2,16 @@
 
 import argparse
 import sys
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
 
 from pcbook import experiments, lite, pdf, records, sweep
 
+Record = dict[str, Any]
 
-def main(arguments=None):
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0, 1 if something is wrong, 2 for a bad argument, 130 after Ctrl-C."""
     options = parser().parse_args(arguments)
     try:
@@ -19,14 +24,19 @@ def main(arguments=None):
         return _complain(f"error: {error}", error, 2)
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The argument parser of all commands."""
     top = argparse.ArgumentParser(
         "python -m pcbook", description="The recorded experiments, the book as one PDF, and as a site that runs."
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name, function, about, output="the folder of the records (default: book/records)"):
+    def command(
+        name: str,
+        function: Callable[[argparse.Namespace], int],
+        about: str,
+        output: str = "the folder of the records (default: book/records)",
+    ) -> argparse.ArgumentParser:
         new = commands.add_parser(name, help=about, description=about)
         new.set_defaults(command=function)
         new.add_argument("--output", metavar="FOLDER", help=output)
@@ -71,7 +81,7 @@ def parser():
     return top
 
 
-def _run(options):
+def _run(options: argparse.Namespace) -> int:
     experiment = experiments.named(options.name)
     if options.dry_run:
         return _dry_run(experiment, options)
@@ -94,7 +104,7 @@ def _run(options):
     return 0
 
 
-def _dry_run(experiment, options):
+def _dry_run(experiment: sweep.Experiment, options: argparse.Namespace) -> int:
     configuration = sweep.configured(experiment, options.seeds)
     jobs = sweep.cores(options.threads_per_job, options.device) if options.jobs is None else options.jobs
     count, core, wall = sweep.estimate(experiment, configuration, jobs)
@@ -105,7 +115,7 @@ def _dry_run(experiment, options):
     return 0
 
 
-def _list(options):
+def _list(options: argparse.Namespace) -> int:
     for name in experiments.EXPERIMENTS:
         experiment = experiments.named(name)
         found = sweep.recorded(experiment, options.output).values()
@@ -114,7 +124,7 @@ def _list(options):
     return 0
 
 
-def _cost(experiment, found):
+def _cost(experiment: sweep.Experiment, found: Collection[Record]) -> str:
     """What the recorded cells cost; without a record, the estimate for the first stage."""
     if not found:
         count, core, _ = sweep.estimate(experiment, experiment.configuration)
@@ -123,12 +133,12 @@ def _cost(experiment, found):
     return f"{len(seconds)} cells, {sweep.duration(sum(seconds))} on one core"
 
 
-def _show(options):
+def _show(options: argparse.Namespace) -> int:
     experiment = experiments.named(options.name)
     found = sweep.recorded(experiment, options.output)
     print(f"{experiment.name}: {experiment.about}")
     if not found:
-        print(f"not recorded; {_cost(experiment, found)}")
+        print(f"not recorded; {_cost(experiment, [])}")
     for path, record in found.items():
         print(f"\n{path}")
         print(f"  digest {record['digest']}")
@@ -139,7 +149,7 @@ def _show(options):
     return 0
 
 
-def _verify(options):
+def _verify(options: argparse.Namespace) -> int:
     groups, problems = _checked(sweep.folder_of_records(options.output), options.names)
     for name in groups.keys() & experiments.EXPERIMENTS.keys():
         try:
@@ -162,14 +172,15 @@ def _verify(options):
     return 1 if problems else 0
 
 
-def _pdf(options):
+def _pdf(options: argparse.Namespace) -> int:
     print(pdf.make())
     return 0
 
 
-def _checked(folder, names):
+def _checked(folder: Path, names: Sequence[str]) -> tuple[dict[str, dict[Path, Record]], list[str]]:
     """({kind: {path: record}}, problems) of the records of these kinds, or of all."""
-    groups, problems = {}, []
+    groups: dict[str, dict[Path, Record]] = {}
+    problems: list[str] = []
     for path in sorted(folder.glob("*.json")):
         if names and not any(path.stem == name or path.stem.startswith(f"{name}-") for name in names):
             continue
@@ -187,13 +198,13 @@ def _checked(folder, names):
     return groups, problems
 
 
-def _lite(options):
+def _lite(options: argparse.Namespace) -> int:
     output = lite.build(options.output, options.pyodide)
     print(f"{output}\nneeds a web server: python -m http.server --directory {output.parent}")
     print(f"then open http://localhost:8000/{output.name}/")
     return 0
 
 
-def _complain(message, error, code):
+def _complain(message: str, error: BaseException, code: int) -> int:
     print("\n".join([message, *getattr(error, "__notes__", [])]), file=sys.stderr)
     return code

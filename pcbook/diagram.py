@@ -22,10 +22,10 @@ SIGNS = {"error > 0": ("triangle-up", figures.ABOVE), "error < 0": ("triangle-do
 def network(
     activities: Sequence[np.ndarray],
     errors: Sequence[np.ndarray],
-    sizes: np.ndarray,
+    sizes: figures.Values,
     title: str,
-    limits: tuple[float, float, float],
-    settled: np.ndarray | None = None,
+    limits: Sequence[float],
+    settled: figures.Values | None = None,
     names: Sequence[str] | None = None,
 ) -> go.Figure:
     """Layers from input to target, and under each the size of its error; in outline, `settled`, where it will end.

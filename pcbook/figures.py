@@ -7,14 +7,21 @@ the figure they are given and return it.
 """
 
 import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
+from numpy.typing import ArrayLike
 
 from pcbook import checks
 
 __all__ = ["COLOURS", "add_field", "add_manifold", "add_path", "curves", "intervals", "landscape", "surface"]
+
+Values = np.ndarray | Sequence[float]
+Series = ArrayLike | tuple[np.ndarray, ...]  # y, or (y, low, high)
+Trace = dict[str, Any]  # a trace as plotly takes it
 
 COLOURS = {"BP": "#D55E00", "PC": "#0072B2", "TRN": "#009E73", "TP": "#CC79A7"}
 DASHES = {"BP": "dash", "PC": "solid", "TRN": "dot", "TP": "dashdot"}
@@ -33,7 +40,7 @@ BELOW, ABOVE = NEUTRAL[1], NEUTRAL[0]  # an error < 0, > 0
 VERSUS = ((0, COLOURS["BP"]), (0.5, "#F5F5F5"), (1, COLOURS["PC"]))  # where BP leads, a draw, where PC does
 
 
-def template(ink, grid="rgba(128,128,128,0.3)"):
+def template(ink: str, grid: str = "rgba(128,128,128,0.3)") -> go.layout.Template:
     """The book's plotly template: text in the colour `ink`, on whatever background the page has."""
     axis = {"gridcolor": grid, "zerolinecolor": grid, "linecolor": grid, "automargin": True, "title": {"standoff": 6}}
     solid = {"gridcolor": grid, "zerolinecolor": grid, "backgroundcolor": CLEAR, "nticks": 5}
@@ -65,7 +72,16 @@ pio.templates["pcbook"] = template("#787878")
 pio.templates.default = "pcbook"
 
 
-def landscape(w1, w2, z, title, zmax=None, log=False, levels=20, scale=True):
+def landscape(
+    w1: Values,
+    w2: Values,
+    z: np.ndarray,
+    title: str,
+    zmax: float | None = None,
+    log: bool = False,
+    levels: int = 20,
+    scale: bool = True,
+) -> go.Figure:
     """Contours of z (len(w2), len(w1)) over the weights, clipped at `zmax`; `log` spaces the levels evenly in log z.
 
     `scale=False` leaves the colour bar out, for panels that share one.
@@ -76,7 +92,7 @@ def landscape(w1, w2, z, title, zmax=None, log=False, levels=20, scale=True):
     top = float(np.max(z) if zmax is None else zmax)
     bottom = max(float(np.min(z)), 1e-4 * top) if log else float(np.min(z))
     shown = np.clip(z, bottom, top)
-    bar = {"thickness": 10, "outlinewidth": 0, "xpad": 4}
+    bar: dict[str, Any] = {"thickness": 10, "outlinewidth": 0, "xpad": 4}
     if log:
         shown, bottom, top = np.log10(shown), np.log10(bottom), np.log10(top)
         ticks = np.arange(np.ceil(bottom), np.floor(top) + 1)
@@ -101,14 +117,16 @@ def landscape(w1, w2, z, title, zmax=None, log=False, levels=20, scale=True):
     return fig.update_yaxes(scaleanchor="x")
 
 
-def surface(w1, w2, z, title, zmax=None):
+def surface(w1: Values, w2: Values, z: np.ndarray, title: str, zmax: float | None = None) -> go.Figure:
     """The same landscape as a surface that the reader can turn."""
     z = np.minimum(z, np.inf if zmax is None else zmax)
     fig = go.Figure(go.Surface(x=w1, y=w2, z=z, colorscale=LANDSCAPE, showscale=False), {"title": {"text": title}})
     return fig.update_scenes(xaxis_title="w₁", yaxis_title="w₂", zaxis_title="", aspectmode="cube")
 
 
-def add_field(fig, w1, w2, direction, colour=ARROW, name="direction"):
+def add_field(
+    fig: go.Figure, w1: Values, w2: Values, direction: np.ndarray, colour: str = ARROW, name: str = "direction"
+) -> go.Figure:
     """Arrows of equal length along `direction` (len(w2), len(w1), 2); where it vanishes, none."""
     norm = np.linalg.norm(direction, axis=-1, keepdims=True)
     unit = np.divide(direction, norm, out=np.full(np.shape(direction), np.nan), where=norm > 0)
@@ -123,7 +141,7 @@ def add_field(fig, w1, w2, direction, colour=ARROW, name="direction"):
     return fig.add_scatter(x=x, y=y, mode="lines", line=line, name=name, hoverinfo="skip", showlegend=False)
 
 
-def add_manifold(fig, slope, limit, name="solutions"):
+def add_manifold(fig: go.Figure, slope: float, limit: float, name: str = "solutions") -> go.Figure:
     """The solutions w₁w₂ = `slope` within ±`limit`: the two branches of a hyperbola, dashed in white."""
     slope, limit = float(checks.nonzero("slope", slope)), float(checks.positive("limit", limit))
     right = np.geomspace(abs(slope) / limit, limit, 60)
@@ -132,7 +150,7 @@ def add_manifold(fig, slope, limit, name="solutions"):
     return fig.add_scatter(x=x, y=slope / x, mode="lines", line=line, name=name, hoverinfo="skip", showlegend=False)
 
 
-def add_path(fig, path, algorithm, name=None):
+def add_path(fig: go.Figure, path: ArrayLike, algorithm: str, name: str | None = None) -> go.Figure:
     """The trajectory `path` (n, 2) of `algorithm`, with its first and last point marked, haloed to stand out."""
     checks.choice("algorithm", algorithm, tuple(COLOURS))
     path = np.asarray(path, dtype=float)
@@ -149,7 +167,15 @@ def add_path(fig, path, algorithm, name=None):
     return fig.add_scatter(x=marks[:, 0], y=marks[:, 1], line=line, **style | shown)
 
 
-def curves(x, series, title, x_title, y_title, log_x=False, log_y=False):
+def curves(
+    x: Values,
+    series: Mapping[str, Series],
+    title: str,
+    x_title: str,
+    y_title: str,
+    log_x: bool = False,
+    log_y: bool = False,
+) -> go.Figure:
     """Lines over x from `{name: y}` or `{name: (y, low, high)}`, the latter with a band from low to high.
 
     A name whose first word is an algorithm ("PC, exact") takes its colour and dash.
@@ -167,7 +193,9 @@ def curves(x, series, title, x_title, y_title, log_x=False, log_y=False):
     return fig
 
 
-def intervals(estimates, title, x_title, reference=None):
+def intervals(
+    estimates: Mapping[str, tuple[float, float, float]], title: str, x_title: str, reference: float | None = None
+) -> go.Figure:
     """Point estimates with intervals from `{name: (estimate, low, high)}`, one row each; a line at `reference`."""
     fig = go.Figure(layout={"title": {"text": title}})
     for (name, (value, low, high)), (colour, _, symbol) in zip(estimates.items(), _styles(estimates), strict=True):
@@ -179,7 +207,7 @@ def intervals(estimates, title, x_title, reference=None):
     return fig.update_xaxes(title_text=x_title).update_yaxes(autorange="reversed")
 
 
-def _styles(names):
+def _styles(names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     """Colour, dash and marker of each name: its algorithm's, or the next neutral ones."""
     neutral = itertools.cycle(
         zip(NEUTRAL, ("solid", "dash", "dot", "dashdot"), ("circle", "star", "x", "hexagon"), strict=True)

@@ -8,6 +8,8 @@ import html
 import json
 import os
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import anywidget
 import ipywidgets
@@ -20,6 +22,9 @@ from tqdm.notebook import tqdm
 HEIGHT = 380  # pixels, unless a figure sets its own
 PLACE = 0xE000  # private characters stand in for mathematics while Markdown is read
 CODES = {"f": "f4", "i": "i4", "u": "u4"}  # numpy kind -> the four-byte type that the page receives
+
+Panel: TypeAlias = Figure  # the page shows one or more side by side
+Item = TypeVar("Item")
 
 
 class Fit(anywidget.AnyWidget):
@@ -41,7 +46,7 @@ def is_static() -> bool:
     return os.environ.get("PCBOOK_STATIC") == "1"
 
 
-def check_words(panels, caption, alt):
+def check_words(panels: Sequence[Panel], caption: str, alt: str) -> None:
     """`ValueError` unless there is a caption, and an alt text that says more than any panel's title."""
     if not panels:
         raise ValueError("panels = (): must hold at least one figure")
@@ -53,7 +58,7 @@ def check_words(panels, caption, alt):
         raise ValueError(f"alt = {alt!r}: must say more than the title {title!r}")
 
 
-def encode(value):
+def encode(value: Any) -> Any:
     """A figure (or any part of one) as JSON-ready data without template; arrays in plotly's base64 form, float32."""
     if isinstance(value, Figure):
         parts = {"data": list(value.data), "layout": value.layout.to_plotly_json() | {"template": None}}
@@ -67,14 +72,14 @@ def encode(value):
         return encode(value.to_plotly_json())
     if isinstance(value, np.ndarray) and value.dtype.kind in CODES and value.size:
         code = CODES[value.dtype.kind]
-        packed = {"dtype": code, "bdata": base64.b64encode(np.ascontiguousarray(value, dtype=f"<{code}")).decode()}
+        packed = {"dtype": code, "bdata": base64.b64encode(value.astype(f"<{code}").tobytes()).decode()}
         return packed | ({"shape": ", ".join(map(str, value.shape))} if value.ndim > 1 else {})
     if isinstance(value, np.ndarray | np.generic):
         return encode(value.tolist())
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def decode(value):
+def decode(value: Any) -> Any:
     """The inverse of `encode`, up to float32: the same data with numpy arrays in place of base64."""
     if isinstance(value, dict) and "bdata" in value:
         array = np.frombuffer(base64.b64decode(value["bdata"]), dtype=f"<{value['dtype']}")
@@ -84,7 +89,7 @@ def decode(value):
     return [decode(item) for item in value] if isinstance(value, list) else value
 
 
-def to_html(panels, payload, caption, alt, controls=""):
+def to_html(panels: Sequence[Panel], payload: Mapping[str, Any], caption: str, alt: str, controls: str = "") -> str:
     """The book's HTML for `panels`: `controls` above them, and `payload` for book/_static/pcbook.js to draw."""
     check_words(panels, caption, alt)
     data = json.dumps(payload, separators=(",", ":"), allow_nan=False, ensure_ascii=False).replace("</", "<\\/")
@@ -101,7 +106,9 @@ def to_html(panels, payload, caption, alt, controls=""):
     )
 
 
-def to_widget(panels, caption, alt, above=()):
+def to_widget(
+    panels: Sequence[Panel], caption: str, alt: str, above: Iterable[ipywidgets.Widget] = ()
+) -> ipywidgets.VBox:
     """The same under a kernel: a VBox of the widgets `above`, live panels that wrap, and the caption.
 
     The box has the attribute `.panels`, a list of `FigureWidget`.
@@ -120,7 +127,7 @@ def to_widget(panels, caption, alt, above=()):
     return body
 
 
-def replace(panel, figure):
+def replace(panel: FigureWidget, figure: Panel) -> None:
     """Make the live `panel` show `figure`, which has the same traces, in one message to the browser."""
     with panel.batch_update():
         for old, new in zip(panel.data, figure.data, strict=True):
@@ -128,7 +135,7 @@ def replace(panel, figure):
         panel.layout.update(_difference(panel.layout, figure.layout), overwrite=True)
 
 
-def show(*panels, caption, alt):
+def show(*panels: Panel, caption: str, alt: str) -> None:
     """Display one or more plotly figures side by side (in a column on a phone).
 
     `caption` states the finding in a sentence or two and may hold inline Markdown; `alt` says the same to
@@ -142,7 +149,7 @@ def show(*panels, caption, alt):
         display(to_widget(panels, caption, alt))
 
 
-def say(text, fold=None):
+def say(text: str, fold: str | None = None) -> None:
     """Display a computed sentence in Markdown; under the title `fold`, which the reader opens, if one is given."""
     if fold is None:
         display(Markdown(text))
@@ -153,17 +160,17 @@ def say(text, fold=None):
         display({"text/html": body, "text/plain": text}, raw=True)
 
 
-def progress(items):
+def progress(items: Iterable[Item]) -> Iterable[Item]:
     """`items` one by one: for a loop of more than some seconds. Under a kernel a bar says how far it is, then goes."""
     return items if is_static() else tqdm(items, leave=False)
 
 
-def marker():
+def marker() -> str:
     """What gives a `<summary>` its triangle back, which JupyterLab takes away; nothing in the built book."""
     return "" if is_static() else ' style="list-style:revert;cursor:pointer"'
 
 
-def markup(text, block=False):
+def markup(text: str, block: bool = False) -> str:
     """Markdown as HTML; $mathematics$ as the built book marks it for MathJax, or left for the live page to typeset."""
     parser = MarkdownIt().enable("table")
     formulas = re.findall(r"\$[^$]+\$", text)
@@ -176,12 +183,12 @@ def markup(text, block=False):
     return result
 
 
-def link(text, chapter, label):
+def link(text: str, chapter: str, label: str) -> str:
     """Markdown that links to a labelled place: in the book to the place, under a kernel to the page's file."""
     return f"[{text}](#{label})" if is_static() else f"[{text}]({chapter if '.' in chapter else chapter + '.ipynb'})"
 
 
-def _difference(old, new):
+def _difference(old: Any, new: Any) -> dict[str, Any]:
     """What turns the properties `old` into `new`: new values, and `None` for those that are gone."""
     kept = {"uid", "type", "template", "height", "autosize", "uirevision"}
     old, new = old.to_plotly_json(), new.to_plotly_json()

@@ -8,12 +8,13 @@ or by a limit; no step is tried at sample points. `theorem.flipped(i)` makes ste
 [True, True]
 """
 
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import sympy as sp
-from sympy import Abs, Matrix, Poly, Symbol, diag, diff, exp, eye, hessian, log, oo, sqrt, symbols
+from sympy import Abs, Expr, Matrix, Poly, Symbol, diag, diff, exp, eye, hessian, log, oo, sqrt, symbols
 
-from pcbook.theorem import AtMost, Equal, Less, Limit, ProofError, Theorem, collector
+from pcbook.theorem import AtMost, Equal, Less, Limit, ProofError, Step, Theorem, collector
 
 __all__ = ["THEOREMS", "ProofError", "Theorem"]
 
@@ -42,11 +43,11 @@ f_star = EQUILIBRATED_ENERGY.subs(FIXED_PI2)
 L, F_STAR, H_L, H_F = r"\mathcal L", r"\mathcal F^*", r"H_{\mathcal L}", r"H_{\mathcal F^*}"
 
 
-def gradient(f, variables=(w1, w2)):
+def gradient(f: Expr, variables: Sequence[Expr] = (w1, w2)) -> Matrix:
     return Matrix([diff(f, variable) for variable in variables])
 
 
-def hessian_at_origin(f):
+def hessian_at_origin(f: Expr) -> Matrix:
     return hessian(f, (w1, w2)).subs(ORIGIN)
 
 
@@ -54,7 +55,7 @@ def hessian_at_origin(f):
 
 
 @theorem("The free energy is a negative log density", "Eqs. 1 and 12", "Π1, Π2 > 0")
-def free_energy():
+def free_energy() -> Iterator[Step]:
     r"""With $z \mid x \sim \mathcal N(w_1 x, 1/\Pi_1)$ and $y \mid z \sim \mathcal N(w_2 z, 1/\Pi_2)$,
     $\mathcal F = -\ln p(y, z \mid x)$ up to a constant free of $z$ and of the weights."""
     prior = sqrt(PI1 / (2 * sp.pi)) * exp(-PI1 * (z - w1 * x) ** 2 / 2)
@@ -67,14 +68,14 @@ def free_energy():
 
 
 @theorem("The equilibrium is the only minimiser", "before Eq. 13", "Π1, Π2 > 0")
-def equilibrium():
+def equilibrium() -> Iterator[Step]:
     r"""$z^* = (\Pi_1 w_1 x + \Pi_2 w_2 y)/(\Pi_1 + \Pi_2 w_2^2)$ is the only minimiser of $\mathcal F(z)$."""
     yield Equal("The slope vanishes at z*", diff(ENERGY, z).subs(z, EQUILIBRIUM), 0, r"\mathcal F'(z^*)")
     yield Less("The curvature is positive at every z", 0, diff(ENERGY, z, 2))
 
 
 @theorem("The equilibrated energy is a rescaled loss", "Eq. 13", "Π1, Π2 > 0")
-def equilibrated_energy():
+def equilibrated_energy() -> Iterator[Step]:
     r"""$\mathcal F^* = \mathcal F(z^*) = \Pi_2 \mathcal L / (1 + w_2^2/\gamma)$ with $\gamma = \Pi_1/\Pi_2$."""
     settled, variance = ENERGY.subs(z, EQUILIBRIUM), 1 / PI2 + w2**2 / PI1
     yield Equal("Put z* into ℱ", settled.subs(FIXED_PI2), PI2 * LOSS / divisor, r"\mathcal F(z^*)")
@@ -83,7 +84,7 @@ def equilibrated_energy():
 
 
 @theorem("The energy is its own second-order model", "Eqs. 5, 6 and 21 to 23", "Π1, Π2 > 0")
-def taylor_identity():
+def taylor_identity() -> Iterator[Step]:
     r"""At the feedforward value $z_t = w_1 x$ let $g = \mathcal F'(z_t)$ and $I = \mathcal F''$. Then
     $z^* = z_t - I^{-1} g$ and $\mathcal F^* = \Pi_2 \mathcal L - \tfrac12 g^T I^{-1} g$, exactly."""
     start, g, info = ENERGY.subs(z, w1 * x), diff(ENERGY, z).subs(z, w1 * x), diff(ENERGY, z, 2)
@@ -98,7 +99,7 @@ def taylor_identity():
 
 
 @theorem("Local learning descends the equilibrated energy", "Eq. 3", "Π1, Π2 > 0")
-def envelope():
+def envelope() -> Iterator[Step]:
     r"""The weight gradient of $\mathcal F$ at $z^*$, with the activity held fixed, equals $\nabla \mathcal F^*$."""
     local, settled = gradient(ENERGY), gradient(ENERGY).subs(z, EQUILIBRIUM)
     through_z = diff(ENERGY, z).subs(z, EQUILIBRIUM) * gradient(EQUILIBRIUM)
@@ -109,7 +110,7 @@ def envelope():
 
 
 @theorem("The printed weight update is too long", "Eqs. 7, 24 and 25", "Π1 = Π2 = 1")
-def eq7_on_1mlp():
+def eq7_on_1mlp() -> Iterator[Step]:
     r"""For $w_1$ the gradient at $z^*$ is the "TR direction" of Eq. 7 alone; the printed sum is too large by the
     factor $2 + w_2^2$. The loss gradient at the moved activity, $\partial_{w_1} z_t\,(g + w_2^2\Delta z)$, is exact."""
     energy, moved = ENERGY.subs(UNIT), EQUILIBRIUM.subs(UNIT)
@@ -137,14 +138,14 @@ MIN_GAP = PI2 * Abs(y) * (Y + Y**2 / (S + 2 * Abs(x))) / 2
 
 
 @theorem("The loss at the origin", "Eq. 14", "x, y ≠ 0")
-def loss_hessian_origin():
+def loss_hessian_origin() -> Iterator[Step]:
     r"""The origin is a critical point of $\mathcal L$, with zeros on its Hessian's diagonal."""
     yield Equal("The gradient vanishes", gradient(LOSS).subs(ORIGIN), ZERO, r"\nabla \mathcal L(0)")
     yield Equal("The Hessian", hessian_at_origin(LOSS), Matrix([[0, -x * y], [-x * y, 0]]), f"{H_L}(0)")
 
 
 @theorem("The equilibrated energy at the origin", "Eq. 15")
-def energy_hessian_origin():
+def energy_hessian_origin() -> Iterator[Step]:
     r"""The origin is a critical point of $\mathcal F^*$. Its Hessian is that of $\Pi_2\mathcal L$ and the further
     entry $-\Pi_2^2 y^2/\Pi_1$ for $w_2$."""
     h, off = hessian_at_origin(EQUILIBRATED_ENERGY), -x * y
@@ -154,7 +155,7 @@ def energy_hessian_origin():
 
 
 @theorem("The eigenvalues at the origin", "Eq. 16")
-def eigenvalues():
+def eigenvalues() -> Iterator[Step]:
     r"""$\lambda(\mathcal L) = \pm|xy|$ and $\lambda(\mathcal F^*) = \tfrac12\Pi_2|y|(-Y \pm \sqrt{4x^2 + Y^2})$ with
     $Y = |y|/\gamma$. Both are smaller for $\mathcal F^*$ than for $\Pi_2\mathcal L$, and the escape direction leans
     towards $w_2$: $|e_2/e_1|$ is above 1 for $\mathcal F^*$ and 1 for $\mathcal L$."""
@@ -175,7 +176,7 @@ def eigenvalues():
 
 
 @theorem("PC escapes the saddle faster", "Theorem A.3", "x, y ≠ 0; Π1, Π2, α > 0; GD on the quadratic model, Eq. 17")
-def saddle_escape():
+def saddle_escape() -> Iterator[Step]:
     r"""The origin is a strict saddle of both. A step of descent stretches the escape direction of $\mathcal F^*$ by a
     larger factor $1 - \alpha\lambda$ than that of $\Pi_2\mathcal L$, and the factor of the attracting direction is
     larger too. The ratio of the escape rates depends on $q = |y/x|/\gamma$ only and grows with it."""
@@ -202,7 +203,7 @@ H, START = Q * diag(l1, l2) * Q.T, Matrix([a, b])
 
 
 @theorem("Gradient descent near a critical point", "Eqs. 17 and 18", "H symmetric, two weights; w* = 0")
-def gd_near_saddle():
+def gd_near_saddle() -> Iterator[Step]:
     r"""On $\tfrac12 w^T H w$ a step of size $\alpha$ multiplies the component along each eigenvector by
     $1 - \alpha\lambda_i$, so that $w_t = Q (I - \alpha\Lambda)^t Q^T w_0$."""
     t, w, factors = Symbol("t", integer=True, nonnegative=True), Matrix([w1, w2]), (1 - alpha * l1, 1 - alpha * l2)
@@ -215,9 +216,9 @@ def gd_near_saddle():
 
 
 @theorem("The flow and its sign", "Eq. 19", "H symmetric, two weights; w* = 0")
-def flow():
+def flow() -> Iterator[Step]:
     r"""$w(t) = Q e^{-\Lambda t} Q^T w(0)$ solves $\dot w = -Hw$. The printed $Q e^{\Lambda t} Q^T w(0)$ does not."""
-    t, c, rate = Symbol("t", real=True), *symbols("c lambda1", real=True, nonzero=True)
+    t, (c, rate) = Symbol("t", real=True), symbols("c lambda1", real=True, nonzero=True)
     path = Q * diag(exp(-l1 * t), exp(-l2 * t)) * Q.T * START
     printed = path.subs(t, -t)
     wrong = diff(printed, t) + H * printed
@@ -234,7 +235,7 @@ def flow():
 
 
 @theorem("No critical points but the origin and the solutions", "Footnote 2")
-def critical_points():
+def critical_points() -> Iterator[Step]:
     r"""$\nabla\mathcal L$ and $\nabla\mathcal F^*$ vanish exactly where $r = y - w_2 w_1 x = 0$ or $w = 0$. The
     first are global minima, the second is a strict saddle."""
     swap, rw = Matrix([[0, 1], [1, 0]]), r * Matrix([w1, w2])
@@ -248,7 +249,7 @@ def critical_points():
 
 
 @theorem("The minima are flatter for PC", "Theorem A.4")
-def flat_minima():
+def flat_minima() -> Iterator[Step]:
     r"""On the solutions $w_1 = y/(w_2 x)$, $H_{\mathcal F^*} = \Pi_2 H_{\mathcal L}/(1 + w_2^2/\gamma)$. One eigenvalue
     of each is zero, and the other is strictly smaller for $\mathcal F^*$ than for $\Pi_2\mathcal L$."""
     solution, t = {w1: y / (v * x), w2: v}, Symbol("lambda", real=True)
@@ -269,7 +270,7 @@ def flat_minima():
 
 
 @theorem("γ → ∞ at fixed Π2: PC becomes BP", "Fig. 9", "Π1, Π2 > 0")
-def bp_limit():
+def bp_limit() -> Iterator[Step]:
     r"""$\mathcal F^* \to \Pi_2\mathcal L$ with its gradient. At finite $\gamma$ the gap is the share
     $w_2^2/(\gamma + w_2^2)$ of $\Pi_2\mathcal L$."""
     gap, forward = w2**2 / (gamma + w2**2), EQUILIBRIUM.subs(FIXED_PI2)
@@ -281,7 +282,7 @@ def bp_limit():
 
 
 @theorem("γ → 0 at fixed Π1: PC becomes target propagation", "Fig. 9", "y, w2 ≠ 0; Π1, Π2 > 0")
-def tp_limit():
+def tp_limit() -> Iterator[Step]:
     r"""$\mathcal F^* \to \mathcal F_{TP} = \tfrac12\Pi_1 (y/w_2 - w_1 x)^2$ with its gradient, and
     $z^* \to y/w_2$. At finite $\gamma$, $\mathcal F^*/\mathcal F_{TP} = (w_2^2/\gamma)/(1 + w_2^2/\gamma)$."""
     energy, target = EQUILIBRATED_ENERGY.subs(FIXED_PI1), PI1 * (y / w2 - w1 * x) ** 2 / 2
@@ -298,7 +299,7 @@ def tp_limit():
 
 
 @theorem("Sign symmetry", "Sec. A.2", "Π1, Π2 > 0")
-def sign_symmetry():
+def sign_symmetry() -> Iterator[Step]:
     r"""$\mathcal L(-w) = \mathcal L(w)$ and $\mathcal F^*(-w) = \mathcal F^*(w)$; only the hidden activity turns."""
     turned = {w1: -w1, w2: -w2}
     yield Equal("The loss", LOSS.subs(turned), LOSS, r"\mathcal L(-w)")
@@ -307,7 +308,7 @@ def sign_symmetry():
 
 
 @theorem("Where the flow moves weight", "gradient flow on ℒ and ℱ*", "Π1, Π2 > 0")
-def imbalance():
+def imbalance() -> Iterator[Step]:
     r"""Gradient flow on $\mathcal L$ conserves $w_2^2 - w_1^2$. On $\mathcal F^*$ it never falls: PC moves weight
     towards the output layer. With the product $w_1 w_2$ it fixes the norm."""
     rate_l, rate_f = (2 * w1 * diff(f, w1) - 2 * w2 * diff(f, w2) for f in (LOSS, f_star))
@@ -319,10 +320,10 @@ def imbalance():
 
 
 @theorem("Prediction error under weight noise", "Fig. 6", "independent noise on each weight, mean 0, variance σ²")
-def perturbed_error():
+def perturbed_error() -> Iterator[Step]:
     r"""$\mathbb E\,(y - (w_2 + \xi_2)(w_1 + \xi_1)x)^2 = r^2 + x^2(\sigma^2(w_1^2 + w_2^2) + \sigma^4)$, whatever the
     noise's distribution. Among solutions only the norm of the weights matters, not the objective that led there."""
-    sigma, xi1, xi2 = Symbol("sigma", positive=True), *symbols("xi1 xi2", real=True)
+    sigma, (xi1, xi2) = Symbol("sigma", positive=True), symbols("xi1 xi2", real=True)
     squared = Poly((y - (w2 + xi2) * (w1 + xi1) * x) ** 2, xi1, xi2)
     moments, norm = {0: 1, 1: 0, 2: sigma**2}, w1**2 + w2**2
     mean = sum(c * prod(moments[power] for power in powers) for powers, c in squared.terms())
@@ -331,7 +332,7 @@ def perturbed_error():
 
 
 @theorem("A batch only rescales the landscape", "Sec. A.1", "y = m x for every sample; Π1, Π2 > 0")
-def batch():
+def batch() -> Iterator[Step]:
     r"""$f(x, mx) = x^2 f(1, m)$ for $f = \mathcal L, \mathcal F^*$, so the mean over a batch is
     $\overline{x^2} f(1, m)$: mini-batches change the learning rate and nothing else."""
     xs = symbols("x1:4", real=True)
@@ -345,7 +346,7 @@ def batch():
 
 
 @theorem("The closest solution", "Eqs. 9 and 10", "m, u ≠ 0; for D itself, w no solution")
-def closest_solution():
+def closest_solution() -> Iterator[Step]:
     r"""The distance $D$ from $(w_1, w_2)$ to the solution $(u, m/u)$ is stationary in $u$ exactly at the roots of
     $u^4 - w_1 u^3 + m w_2 u - m^2$, of which at least one is negative and one positive."""
     u = Symbol("u", real=True, nonzero=True)
@@ -364,10 +365,10 @@ G, STEP = Matrix([g1, g2]), Matrix([d1, d2])
 
 
 @theorem("Damped Newton minimises a penalised quadratic", "Eq. 4", "H symmetric; H + I/α positive definite; α > 0")
-def damped_newton():
+def damped_newton() -> Iterator[Step]:
     r"""$q(\Delta) = g^T\Delta + \tfrac12\Delta^T H\Delta + \|\Delta\|^2/(2\alpha)$ is least at
     $\Delta^* = -(H + I/\alpha)^{-1} g$. Without the $\tfrac12$, as printed, it would be $-(2H + I/\alpha)^{-1} g$."""
-    h, p, delta = Matrix([[a, b], [b, c]]), *symbols("p delta", positive=True)
+    h, (p, delta) = Matrix([[a, b], [b, c]]), symbols("p delta", positive=True)
     damped = h + eye(2) / alpha
     best, printed = -damped.inv() * G, -(h + damped).inv() * G
     off, bend = STEP - best, (STEP.T * h * STEP)[0] / 2
@@ -387,10 +388,10 @@ def damped_newton():
 
 
 @theorem("Gradient descent is a trust-region step", "Eq. 4", "g ≠ 0, two weights; p > 0")
-def gd_as_trust_region():
+def gd_as_trust_region() -> Iterator[Step]:
     r"""Among all $\Delta$ with $\|\Delta\|^2 \le p$, $g^T\Delta$ is least at $\Delta^* = -\alpha g$ with
     $\alpha = \sqrt p/\|g\|$, and nowhere else."""
-    p, norm, slack = *symbols(r"p \|g\|", positive=True), Symbol("s", nonnegative=True)
+    (p, norm), slack = symbols(r"p \|g\|", positive=True), Symbol("s", nonnegative=True)
     given = {norm: sqrt(g1**2 + g2**2), slack: p - d1**2 - d2**2}
     best = -sqrt(p) * G / norm
     off = (d1 - best[0]) ** 2 + (d2 - best[1]) ** 2

@@ -7,12 +7,13 @@ of single units with arbitrary activations, at several depths. Precisions are ge
 True
 """
 
+from collections.abc import Iterable, Iterator
 from math import prod
 
 import sympy as sp
-from sympy import Matrix, Symbol, diag, diff, eye, hessian, symbols
+from sympy import Expr, Matrix, Symbol, diag, diff, eye, hessian, symbols
 
-from pcbook.theorem import AtMost, Equal, Less, Theorem, collector
+from pcbook.theorem import AtMost, Equal, Less, Step, Theorem, collector
 
 __all__ = ["DEEP"]
 
@@ -24,7 +25,7 @@ theorem = collector(DEEP)
 x = Symbol("x", real=True, nonzero=True)
 
 
-def gradient(f, variables):
+def gradient(f: Expr, variables: Iterable[Expr]) -> Matrix:
     return Matrix([diff(f, variable) for variable in variables])
 
 
@@ -36,7 +37,7 @@ def gradient(f, variables):
 class Chain:
     """n hidden units: their errors as functions of weights v, displacements c = z − z_t and the residual r = S λ."""
 
-    def __init__(self, n, readout_bend=0):
+    def __init__(self, n: int, readout_bend: Expr | int = 0) -> None:
         self.n, (self.r, self.lam) = n, symbols("r lambda", real=True)
         self.w, self.v = symbols(f"w1:{n + 2}", real=True), symbols(f"v1:{n + 2}", real=True)
         self.precisions, self.c = symbols(f"Pi1:{n + 2}", positive=True), symbols(f"c1:{n + 1}", real=True)
@@ -47,69 +48,69 @@ class Chain:
         self.energy = sum(p * e**2 for p, e in zip(self.precisions, self.errors, strict=True)) / 2
         self.jacobian = self.errors.jacobian(self.c).subs(self.at_w)
 
-    def change(self, l):
+    def change(self, l: int) -> Expr:
         """φ(v z) − φ(w z_t) in layer l + 1, to second order."""
         below = self.v[l] * (self.h[l] + (self.c[l - 1] if l else 0)) - self.w[l] * self.h[l]
         return self.d[l] * below + self.s[l] * below**2 / 2
 
-    def gain(self, upper, lower):
+    def gain(self, upper: int, lower: int) -> Expr:
         """∂z/∂z from one layer to another along the feedforward pass; layer n is the output."""
         return prod(self.d[l] * self.w[l] for l in range(lower + 1, upper + 1))
 
-    def weigh(self, jacobian):
+    def weigh(self, jacobian: Matrix) -> Matrix:
         """Jacobianᵀ Π e: the energy's gradient in what the errors were differentiated in."""
         return jacobian.T * diag(*self.precisions) * self.errors.subs(self.at_w)
 
-    def fisher(self):
+    def fisher(self) -> Matrix:
         """I = Σ ∂eᵀ Π ∂e at z_t: what is left of −E ∂² ln p."""
         jacobian = self.jacobian.subs(self.start)
         return jacobian.T * diag(*self.precisions) * jacobian
 
-    def output_fisher(self):
+    def output_fisher(self) -> Matrix:
         """H_L: the output depends on the last hidden unit alone."""
         return diag(*[0] * (self.n - 1), self.precisions[-1] * self.w[-1] ** 2)
 
-    def variance(self):
+    def variance(self) -> Expr:
         """S = 1/Π_L + Σ J_l²/Π_l."""
         return sum(self.gain(self.n, l) ** 2 / p for l, p in enumerate(self.precisions))
 
-    def slope(self):
+    def slope(self) -> Matrix:
         """g = ∇_z F at z_t."""
         return self.weigh(self.jacobian).subs(self.start)
 
-    def step(self):
+    def step(self) -> Matrix:
         """Δz: the errors Π⁻¹ J λ, sent forward."""
         kicks = [self.gain(self.n, l) * self.lam / self.precisions[l] for l in range(self.n)]
         return Matrix([sum(self.gain(l, m) * kicks[m] for m in range(l + 1)) for l in range(self.n)])
 
-    def pulled_back(self, covector):
+    def pulled_back(self, covector: Matrix) -> Matrix:
         """(∂z_t/∂w_k)ᵀ covector for k ≤ n, with r = S λ."""
         paths = [sum(self.gain(l, k) * covector[l] for l in range(k, self.n)) for k in range(self.n)]
         return self.fill(Matrix([self.d[k] * self.h[k] * path for k, path in enumerate(paths)]))
 
-    def corrected(self):
+    def corrected(self) -> Matrix:
         """E7′."""
         return self.pulled_back(self.slope() + self.output_fisher() * self.step())
 
-    def printed(self):
+    def printed(self) -> Matrix:
         """Eq. 7."""
         return self.pulled_back(self.slope() - self.step())
 
-    def fill(self, expression):
+    def fill(self, expression: Expr | Matrix) -> Expr | Matrix:
         return expression.subs(self.r, self.variance() * self.lam)
 
-    def moved(self, jacobian):
+    def moved(self, jacobian: Matrix) -> Matrix:
         """Jacobianᵀ Π e at z_t + Δz, with r = S λ."""
         return self.fill(self.weigh(jacobian).subs(dict(zip(self.c, self.step(), strict=True))))
 
-    def activity_slope(self):
+    def activity_slope(self) -> Matrix:
         return self.moved(self.jacobian)
 
-    def weight_slope(self):
+    def weight_slope(self) -> Matrix:
         """∂F/∂w of all layers, read-out included."""
         return self.moved(self.errors.jacobian(self.v).subs(self.at_w))
 
-    def first_order(self, expression):
+    def first_order(self, expression: Expr | Matrix) -> Expr | Matrix:
         """∂/∂λ at λ = 0."""
         return diff(expression, self.lam).subs(self.lam, 0)
 
@@ -120,7 +121,7 @@ PULLED, LOCAL = r"(\partial_w z_t)^T(g + H_{\mathcal L}\Delta z)", r"\partial_w\
 
 
 @theorem("The energy of a deep network to second order", "Eqs. 5, 21 and 22", GENERIC)
-def taylor_deep():
+def taylor_deep() -> Iterator[Step]:
     r"""At the feedforward pass $\mathcal F = \mathcal L$, $\nabla\mathcal F = g$ and $H_{\mathcal F} = \mathcal I$, the
     joint Fisher information, whatever the residual. With one hidden layer the expansion ends there; with two it does
     not. A bent read-out adds a term in the residual. The output's own Fisher information is singular."""
@@ -148,7 +149,7 @@ def taylor_deep():
 
 
 @theorem("The step is found in the output's dimensions", "Eqs. 6 and 23", "P, Q positive definite, of any sizes")
-def output_space():
+def output_space() -> Iterator[Step]:
     r"""In error coordinates the model has the Hessian $P + J^TQJ$, with $P$ the hidden precisions and $Q = \Pi_L$, and
     the gradient $-J^TQr$. With $S = Q^{-1} + JP^{-1}J^T$ and $\lambda = S^{-1}r$ it is least at
     $\Delta e = P^{-1}J^T\lambda$. There the residual times $Q$ is $\lambda$, and the value $\tfrac12 r^T\lambda$."""
@@ -168,7 +169,7 @@ def output_space():
 
 
 @theorem("Where Eq. 24 loses a term", "Eqs. 7, 24 and 25", r"chains of 1 to 3 hidden units, any $\phi_l$; $\Pi_l > 0$")
-def eq7_deep():
+def eq7_deep() -> Iterator[Step]:
     r"""Differentiated in $z_t$, the model gives $(H_{\mathcal L} - \mathcal I)\Delta z$, which at
     $\Delta z = -\mathcal I^{-1}g$ is $g + H_{\mathcal L}\Delta z$. Eq. 24 prints $-\Delta z - \mathcal I\Delta z$. In a
     chain the printed update of $w_1$ is too long by a factor of at least $1 + \sum_{l \le n} 1/\Pi_l$, at every
@@ -198,7 +199,7 @@ def eq7_deep():
 
 
 @theorem("The corrected weight update", "E7′, for Eqs. 7, 24 and 25", GENERIC)
-def eq7_corrected():
+def eq7_corrected() -> Iterator[Step]:
     r"""$\partial\mathcal F/\partial w_k$ at the equilibrium is
     $(\partial z_t/\partial w_k)^T(g + H_{\mathcal L}\Delta z) + O(r^2)$ with $\Delta z = -\mathcal I^{-1}g$. It is the
     gradient that backpropagation computes from $\lambda = S^{-1}r$ in the place of $\Pi_L r$. For one hidden layer it
@@ -220,7 +221,7 @@ def eq7_corrected():
     "Eq. 3",
     r"a chain of 3 hidden units, any $\phi_l$; $\Pi_l > 0$",
 )
-def implicit_gradient():
+def implicit_gradient() -> Iterator[Step]:
     r"""Let the activities be at an equilibrium, with errors $e^*$. Then $\partial\mathcal F/\partial w_k$ there, for
     every layer, is the gradient of the loss of the network $z_l = \phi_l(w_l z_{l-1}) + e^*_l$ with its errors held
     fixed. There is no approximation in it: PC's gradient is implicit, or proximal."""
@@ -240,7 +241,7 @@ def implicit_gradient():
 
 
 @theorem("Linear networks: the model is the energy", "Eqs. 5 to 7", r"linear chains of 2 hidden units; $\Pi_l > 0$")
-def linear_model_exact():
+def linear_model_exact() -> Iterator[Step]:
     r"""$\mathcal F$ equals its second-order model, $\mathcal F^* = \mathcal L - \tfrac12 g^T\mathcal I^{-1}g
     = r^2/(2S)$, and $\nabla\mathcal F^*$ is the gradient at the equilibrium. E7′ is exact for $w_1$; for $w_2$ it takes
     the feedforward activity where PC takes the equilibrium's."""

@@ -7,12 +7,13 @@ single units, either at each of several depths or at every depth at once. Precis
 True
 """
 
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import sympy as sp
-from sympy import Matrix, diag, diff, hessian, oo, symbols
+from sympy import Expr, Matrix, diag, diff, hessian, oo, symbols
 
-from pcbook.theorem import AtMost, Equal, Less, Limit, Theorem, collector
+from pcbook.theorem import AtMost, Equal, Less, Limit, Step, Theorem, collector
 
 __all__ = ["LINEAR"]
 
@@ -31,22 +32,22 @@ F_STAR, L = r"\mathcal F^*", r"\mathcal L"
 DEPTHS = (2, 3, 4, 5)
 
 
-def residual(depth):
+def residual(depth: int) -> Expr:
     return y - prod(W[:depth]) * x
 
 
-def scale(depth):
+def scale(depth: int) -> Expr:
     """S = 1/Π_L + Σ_{l<L} J_l²/Π_l with J_l = w_L … w_{l+1}."""
     return 1 / PI[depth - 1] + sum(prod(W[k:depth]) ** 2 / PI[k - 1] for k in range(1, depth))
 
 
-def energy(depth, z):
+def energy(depth: int, z: Sequence[Expr]) -> Expr:
     """F of a chain at the hidden activities z_1 … z_{L−1}: Eq. 1 with one unit a layer."""
     below, above = [x, *z], [*z, y]
     return sum(PI[k] * (above[k] - W[k] * below[k]) ** 2 / 2 for k in range(depth))
 
 
-def equilibrium(depth):
+def equilibrium(depth: int) -> list[Expr]:
     """z_l = w_l z_{l−1} + J_l λ/Π_l with λ = r/S: the feedforward pass with the errors of the theorem."""
     z, force = [x], residual(depth) / scale(depth)
     for k in range(1, depth):
@@ -55,14 +56,14 @@ def equilibrium(depth):
 
 
 @theorem("The equilibrated energy is the loss in another metric", "Eq. 13, for deep linear networks")
-def deep_linear_energy():
+def deep_linear_energy() -> Iterator[Step]:
     r"""$\mathcal F^* = \tfrac12 r^T S^{-1} r$ with $S = \Pi_L^{-1} + \sum_{l<L} J_l \Pi_l^{-1} J_l^T$ and
     $J_l = W_L \cdots W_{l+1}$. All errors are $e_l = \Pi_l^{-1} J_l^T S^{-1} r$."""
     pi, top = diag(*PI[:3]), diag(*PI[3:5])
     j, force, d = Matrix(2, 3, symbols("j:6", real=True)), Matrix(symbols("l1 l2", real=True)), Matrix(D[:3])
     r, e = (top.inv() + j * pi.inv() * j.T) * force, pi.inv() * j.T * force
 
-    def free(errors):
+    def free(errors: Matrix) -> Expr:
         return ((errors.T * pi * errors + (r - j * errors).T * top * (r - j * errors)) / 2)[0]
 
     yield Equal("Any J, with λ = S⁻¹r: this error is left at the output", top * (r - j * e), force, r"\Pi_L (r - Je)")
@@ -77,12 +78,12 @@ def deep_linear_energy():
         yield Equal(text, energy(depth, equilibrium(depth)), settled, "F(z^*)", r"\tfrac12 r^2 / S")
 
 
-def hessian_at_origin(f, depth):
+def hessian_at_origin(f: Expr, depth: int) -> Matrix:
     return hessian(f, W[:depth]).subs(dict.fromkeys(W, 0))
 
 
 @theorem("PC sees the origin of a deep chain, BP does not", "Eqs. 14 and 15, for deep linear networks")
-def deep_origin_strict():
+def deep_origin_strict() -> Iterator[Step]:
     r"""At the origin of a chain of $L$ weights the Hessian of $\mathcal L$ is zero if $L \ge 3$: no escape direction.
     That of $\mathcal F^*$ has the entry $-\Pi_L^2 y^2/\Pi_{L-1}$ for $w_L$ at any depth: a strict saddle."""
     for depth in DEPTHS:
@@ -100,7 +101,7 @@ def deep_origin_strict():
 
 
 @theorem("All saddles of the equilibrated energy of a chain are strict", "beyond the paper; any number of weights")
-def deep_saddles_are_strict():
+def deep_saddles_are_strict() -> Iterator[Step]:
     r"""Let $p = w_{L-1} \cdots w_1$ and $S = 1/\Pi_L + w_L^2 q$; neither $p$ nor $q \ge 1/\Pi_{L-1}$ holds $w_L$.
     A critical point of $\mathcal F^*$ with $r \neq 0$ has $w_L = 0$ and $p = 0$, and there
     $\partial^2 \mathcal F^*/\partial w_L^2 \le -\Pi_L^2 y^2/\Pi_{L-1}$. So every critical point but the minima is a
@@ -138,7 +139,7 @@ def deep_saddles_are_strict():
 
 
 @theorem("Which initialisations turn PC into BP", "beyond the paper", "independent zero-mean weights; Π = 1; width n")
-def wide_limits():
+def wide_limits() -> Iterator[Step]:
     r"""$\mathbb E[S] = s I$ with $s = 1 + \sum_{l<L} \prod_{k>l} g_k$, where $\mathbb E[W_k W_k^T] = g_k I$. PyTorch's
     default has $s \to 3/2$ however wide the net, orthogonal weights $s = L$, He's $s = 2^L - 1$. With the output scaled
     by $1/n$ (μPC) $s \to 1$ as $n \to \infty$; with skips it is the ratio $\rho = L/n$ that must vanish."""
@@ -146,12 +147,12 @@ def wide_limits():
     depth, k = symbols("L k", integer=True, positive=True)
     w, a = Matrix(2, 2, symbols("w11 w12 w21 w22", real=True)), Matrix(1, 2, symbols("a1 a2", real=True))
 
-    def mean(quadratic):
+    def mean(quadratic: Expr) -> Expr:
         """The expectation over independent zero-mean entries w of variance v: squares become v, cross terms 0."""
         entries = sp.Poly(sp.expand(quadratic), *w)
         return sum(c * (v if max(powers) == 2 else 0) for powers, c in entries.terms())
 
-    def series(gain):
+    def series(gain: Expr) -> Expr:
         """Σ_{l=1}^{L−1} gain^{L−1−l}, by its closed form: the sum has L − 1 terms, the last of them 1."""
         return (gain ** (depth - 1) - 1) / (gain - 1)
 

@@ -5,12 +5,13 @@ import importlib
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 from pcbook import chapters, claims
 from pcbook.verdicts import label
 
 
-def entries(module):
+def entries(module: str) -> dict[str, Any]:
     """{name: object} of the documented public functions and classes that `pcbook.<module>` defines, in their order."""
     source = importlib.import_module(f"pcbook.{module}" if module else "pcbook")
     found = {}
@@ -23,7 +24,7 @@ def entries(module):
     return found
 
 
-def text(module, folder):
+def text(module: str, folder: str | Path) -> str:
     """The MyST text of one module: heading, docstring, an entry with a label for each name. `folder` is the book."""
     source = importlib.import_module(f"pcbook.{module}" if module else "pcbook")
     title = f"pcbook.{module}" if module else "pcbook"
@@ -40,7 +41,7 @@ def text(module, folder):
     return "\n\n".join(part for part in parts if part)
 
 
-def signature(item):
+def signature(item: Any) -> str:
     """The arguments with their defaults; a class's types by their last name, a function's in its docstring alone."""
     try:
         found = inspect.signature(item)
@@ -49,12 +50,11 @@ def signature(item):
     if not inspect.isclass(item):
         plain = [parameter.replace(annotation=parameter.empty) for parameter in found.parameters.values()]
         found = found.replace(parameters=plain, return_annotation=found.empty)
-    found = str(found)
-    found = re.sub(r"<[^>]*>", "...", found).removesuffix(" -> None")
-    return re.sub(r"\b(?:[a-zA-Z_]\w*\.)+(?=[a-zA-Z_])", "", found)
+    shown = re.sub(r"<[^>]*>", "...", str(found)).removesuffix(" -> None")
+    return re.sub(r"\b(?:[a-zA-Z_]\w*\.)+(?=[a-zA-Z_])", "", shown)
 
 
-def methods(item):
+def methods(item: Any) -> list[tuple[str, object]]:
     """The documented public methods and properties of a class, as (name, object)."""
     if not inspect.isclass(item):
         return []
@@ -63,7 +63,7 @@ def methods(item):
     return [(name, member) for name, member in own if inspect.getdoc(member) and not isinstance(member, str | tuple)]
 
 
-def places(full, doc, folder):
+def places(full: str, doc: str | None, folder: str | Path) -> str:
     """Where the book treats `full`: claims about it or its equations, else the first chapter whose code calls it."""
     treated = [claim for claim in claims.CLAIMS.values() if claim.function == full] + by_equation(full, doc)
     if treated:
@@ -75,7 +75,7 @@ def places(full, doc, folder):
     return ""
 
 
-def by_equation(full, doc):
+def by_equation(full: str, doc: str | None) -> list[claims.Claim]:
     """The claims about the equations that a docstring names; where there are several, of the function's own module."""
     wanted, found = equations(doc), []
     for number in sorted(wanted):
@@ -85,7 +85,7 @@ def by_equation(full, doc):
     return found
 
 
-def equations(words):
+def equations(words: str | None) -> set[int]:
     """The numbers in "Eq. 12 with Eq. 1" or "Eqs. 5, 6, 21–23"."""
     numbers = set()
     for listed in re.findall(r"Eqs?\. (\d+(?:(?:, | and |–| to )\d+)*)", words or ""):
@@ -94,7 +94,7 @@ def equations(words):
     return numbers
 
 
-def prose(doc):
+def prose(doc: str | None) -> str:
     """A docstring as MyST: its examples as code, its characters as they stand, its `code` as code."""
     blocks = []
     for block in re.split(r"\n\s*\n", doc or ""):
@@ -103,6 +103,6 @@ def prose(doc):
     return "\n\n".join(blocks)
 
 
-def escaped(block):
+def escaped(block: str) -> str:
     parts = re.split(r"(`[^`]+`)", block)
     return "".join(part if i % 2 else re.sub(r"([\\*_\[\]<>$|~#])", r"\\\1", part) for i, part in enumerate(parts))

@@ -10,14 +10,19 @@ import functools
 import html
 import itertools
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import ipywidgets
 
 from pcbook import page
-from pcbook.controls import Choice, Slider
+from pcbook.controls import Choice, Control, Slider
+from pcbook.page import Panel
 
 __all__ = ["Choice", "Explorer", "Slider", "explore"]
+
+Draw = Callable[..., Panel | Sequence[Panel]]  # from a value of each control, by name
 
 MAX_FRAMES = 400  # more would make a page slow to open
 
@@ -30,12 +35,12 @@ class Explorer:
     control does not allow raise `ValueError`; under a kernel the reader sees that as a sentence.
     """
 
-    draw: object
-    controls: tuple
+    draw: Draw
+    controls: tuple[Control, ...]
     caption: str
     alt: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         names = [control.name for control in self.controls]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"controls are named {names}: must be one or more different names")
@@ -45,38 +50,39 @@ class Explorer:
         object.__setattr__(self, "draw", _checked(self.draw, {control.name: control for control in self.controls}))
 
     @property
-    def start(self):
+    def start(self) -> dict[str, float | str]:
         return {control.name: control.start for control in self.controls}
 
-    def figures(self, **values):
+    def figures(self, **values: Any) -> list[Panel]:
         """The panels for these values, always a list."""
         return _listed(self.draw(**values))
 
-    def payload(self):
+    def payload(self) -> dict[str, Any]:
         """What the book stores: the opening panels, every frame's difference from them, and their arrays once each."""
-        panels, pool = page.encode(self.figures(**self.start)), {}
+        pool: dict[str, int] = {}  # base64 string -> its number
+        panels = page.encode(self.figures(**self.start))
         drawn = [figures for _, figures in frames(self.draw, *self.controls)]
         if any(_structure(figures) != _structure(panels) for figures in drawn):
             raise ValueError("draw: must return the same panels and traces for all values")
         return {
             "panels": _pooled(panels, pool),
             "frames": [_pooled(difference(panels, figures), pool) for figures in drawn],
-            "texts": [[c.text(value) for value in c.values] for c in self.controls if not c.live],
+            "texts": [c.texts() for c in self.controls if not c.live],
             "pool": list(pool),
         }
 
-    def html(self):
+    def html(self) -> str:
         controls = "".join(control.html() for control in self.controls if not control.live)
         controls = f'<div class="pc-controls">{controls}</div>'
         return page.to_html(self.figures(**self.start), self.payload(), self.caption, self.alt, controls)
 
-    def widget(self):
+    def widget(self) -> ipywidgets.VBox:
         """A VBox with attributes `.controls` (name -> ipywidget), `.panels` and `.alert`."""
         controls = {control.name: control.widget() for control in self.controls}
         alert = ipywidgets.HTML()
         body = page.to_widget(self.figures(**self.start), self.caption, self.alt, [*controls.values(), alert])
 
-        def update(_change):
+        def update(_change: object) -> None:
             try:
                 figures = self.figures(**{name: control.value for name, control in controls.items()})
                 alert.value = ""
@@ -91,18 +97,18 @@ class Explorer:
         body.controls, body.alert = controls, alert
         return body
 
-    def _repr_mimebundle_(self, **options):
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         if page.is_static():
             return {"text/html": self.html(), "text/plain": self.alt}
         return self.widget()._repr_mimebundle_(**options)
 
 
-def explore(draw, *controls, caption, alt):
+def explore(draw: Draw, *controls: Control, caption: str, alt: str) -> Explorer:
     """The `Explorer` of `draw`; as the last line of a cell, it shows itself."""
     return Explorer(draw, controls, caption, alt)
 
 
-def frames(draw, *controls):
+def frames(draw: Draw, *controls: Control) -> list[tuple[dict[str, Any], list[Any]]]:
     """`[(values, [encoded figure, …]), …]` for every combination of the controls' values, the last one fastest.
 
     Live controls stay at their start.
@@ -112,12 +118,12 @@ def frames(draw, *controls):
     return [(values, page.encode(_listed(draw(**values)))) for values in named]
 
 
-def shown(payload, index):
+def shown(payload: Mapping[str, Any], index: int) -> list[Any]:
     """What the page draws for frame `index` of a payload: the panels, with numpy arrays."""
     return page.decode(_unpooled(merge(payload["panels"], payload["frames"][index]), payload["pool"]))
 
 
-def difference(old, new):
+def difference(old: Any, new: Any) -> Any:
     """The merge patch (RFC 7386) from `old` to `new`; lists of objects are compared place by place."""
     if _both(dict, old, new):
         changed = {key for key in new if key not in old or old[key] != new[key]}
@@ -128,7 +134,7 @@ def difference(old, new):
     return new
 
 
-def merge(old, patch):
+def merge(old: Any, patch: Any) -> Any:
     """The inverse of `difference`, as the page does it."""
     if not isinstance(patch, dict) or not isinstance(old, dict | list) or (isinstance(old, list) and "dtype" in patch):
         return patch
@@ -138,9 +144,9 @@ def merge(old, patch):
     return {key: value for key, value in merged.items() if value is not None}
 
 
-def _checked(draw, controls):
+def _checked(draw: Draw, controls: Mapping[str, Control]) -> Draw:
     @functools.wraps(draw)
-    def checked(**values):
+    def checked(**values: Any) -> Any:
         for name, value in values.items():
             if name not in controls:
                 raise ValueError(f"{name} = {value!r}: must be one of the controls {', '.join(controls)}")
@@ -150,26 +156,26 @@ def _checked(draw, controls):
     return checked
 
 
-def _listed(drawn):
+def _listed(drawn: Any) -> list[Panel]:
     return list(drawn) if isinstance(drawn, list | tuple) else [drawn]
 
 
-def _both(kind, *values):
+def _both(kind: type, *values: object) -> bool:
     return all(isinstance(value, kind) for value in values)
 
 
-def _structure(panels):
+def _structure(panels: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return [[trace["type"] for trace in panel["data"]] for panel in panels]
 
 
-def _pooled(value, pool):
+def _pooled(value: Any, pool: dict[str, int]) -> Any:
     """`value` with each base64 string replaced by its number in `pool` (string -> number)."""
     if isinstance(value, dict):
         return {k: pool.setdefault(v, len(pool)) if k == "bdata" else _pooled(v, pool) for k, v in value.items()}
     return [_pooled(item, pool) for item in value] if isinstance(value, list) else value
 
 
-def _unpooled(value, pool):
+def _unpooled(value: Any, pool: Sequence[str]) -> Any:
     if isinstance(value, dict):
         return {k: pool[v] if k == "bdata" else _unpooled(v, pool) for k, v in value.items()}
     return [_unpooled(item, pool) for item in value] if isinstance(value, list) else value

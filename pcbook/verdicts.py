@@ -7,12 +7,14 @@ measures, and each part of the claim holds or fails by its 95 % confidence inter
 import functools
 import html
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from pcbook import data, intervals, onemlp, proofs
 from pcbook.experiments import toy
+from pcbook.intervals import Interval
 
 PROVED = "proved"
 CORRECTED = "corrected"
@@ -47,7 +49,7 @@ class Verdict:
             f"{html.escape(self.evidence)}</p><ul>{rows}</ul>{self._kernel()}</div>"
         )
 
-    def _kernel(self):
+    def _kernel(self) -> str:
         """A line that names the kernel; in the built book it links to the kernel's entry on the API page."""
         if not self.function:
             return ""
@@ -57,14 +59,17 @@ class Verdict:
         return f"<p>Computed by {name}.</p>"
 
 
-def label(function):
+Judge = Callable[[int], Verdict]  # from a seed
+
+
+def label(function: str) -> str:
     """The label of an entry of the API page: "api-onemlp-loss"; a class, "theorem.Step": "api-theorem-class-step"."""
     module, _, name = function.rpartition(".")
     kind = "class-" if name[:1].isupper() else ""
     return f"api-{module}-{kind}{name}".replace(".", "-").replace("_", "-").replace("--", "-").lower()
 
 
-def measured(evidence, **parts):
+def measured(evidence: str, **parts: bool) -> Verdict:
     """The verdict on measurements: reproduced if every part held, in part if some did."""
     parts = {name.replace("_", " "): bool(held) for name, held in parts.items()}
     held = sum(parts.values())
@@ -72,10 +77,10 @@ def measured(evidence, **parts):
     return Verdict(outcome, evidence, parts)
 
 
-def proved(*names, outcome=PROVED):
+def proved(*names: str, outcome: str = PROVED) -> Judge:
     """A judge that runs the named theorems; a step that does not check raises `proofs.ProofError`."""
 
-    def judge(seed):
+    def judge(seed: int) -> Verdict:
         steps = {name: len(proofs.THEOREMS[name].prove()) for name in names}
         listed = ", ".join(f"{name} ({count} steps)" for name, count in steps.items())
         return Verdict(outcome, f"Checked: {listed}.", dict.fromkeys(names, True))
@@ -87,13 +92,13 @@ _training = functools.cache(toy.training)
 _STARTS = 2000
 
 
-def _paired(seed, quantity):
+def _paired(seed: int, quantity: str) -> tuple[Interval, Interval, Interval]:
     """BP's and PC's mean of a measured quantity, and the mean of their paired difference PC − BP."""
     bp, pc = (getattr(_training(name, _STARTS, seed), quantity) for name in ("BP", "PC"))
     return intervals.mean(bp), intervals.mean(pc), intervals.mean(pc - bp)
 
 
-def judge_landscape(seed):
+def judge_landscape(seed: int) -> Verdict:
     """F1: does PC keep away from the saddle, and take a more direct path to the closest solutions?"""
     _, _, saddle = _paired(seed, "nearest_to_saddle")
     bp, pc, detour = _paired(seed, "detour")
@@ -114,7 +119,7 @@ def judge_landscape(seed):
     )
 
 
-def judge_alignment(seed, count=10_000):
+def judge_alignment(seed: int, count: int = 10_000) -> Verdict:
     """F2: does PC's update point closer, and more reliably, to the closest solution than BP's?"""
     cosine = {s: toy.alignment(count, seed, scale=s, algorithms=("BP", "PC")) for s in (1.0, 2.0)}
     gain = {s: cosines["PC"] - cosines["BP"] for s, cosines in cosine.items()}
@@ -139,7 +144,7 @@ def judge_alignment(seed, count=10_000):
     )
 
 
-def judge_flows(seed, count=400, radius=0.1):
+def judge_flows(seed: int, count: int = 400, radius: float = 0.1) -> Verdict:
     """F5: near the saddle and a minimum, is PC the faster one to leave, the slower one to arrive?"""
     generator = np.random.default_rng(seed)
     angle = generator.uniform(0, 2 * np.pi, count)
@@ -164,7 +169,7 @@ def judge_flows(seed, count=400, radius=0.1):
     )
 
 
-def judge_robustness(seed):
+def judge_robustness(seed: int) -> Verdict:
     """F6: after training, does weight noise raise PC's prediction error less than BP's?"""
     parts, sentences = {}, []
     for reading, sigma in (("standard deviation", 0.5), ("variance", np.sqrt(0.5))):
@@ -180,7 +185,7 @@ def judge_robustness(seed):
     return measured(" ".join(sentences), **parts)
 
 
-def judge_inference_landscape(seed, eta=0.1, tolerance=0.05):
+def judge_inference_landscape(seed: int, eta: float = 0.1, tolerance: float = 0.05) -> Verdict:
     """F8: does inference turn the loss landscape into the equilibrated energy in ten steps?"""
     w = toy.starts(_STARTS, seed, scale=1.5).T
     path = onemlp.energy(onemlp.euler_inference(10, *w, 1.0, toy.SLOPE, eta), *w, 1.0, toy.SLOPE)
@@ -196,7 +201,7 @@ def judge_inference_landscape(seed, eta=0.1, tolerance=0.05):
     )
 
 
-def judge_precision_ratio(seed, count=5000, tolerance=5.0):
+def judge_precision_ratio(seed: int, count: int = 5000, tolerance: float = 5.0) -> Verdict:
     """F9: how far from BP and TP are γ = 2 and ½, and the two limits?"""
     w = toy.starts(count, seed)
     angles = {}
@@ -213,7 +218,7 @@ def judge_precision_ratio(seed, count=5000, tolerance=5.0):
     )
 
 
-def judge_inference_steps(seed, tolerance=0.01, degrees=5.0):
+def judge_inference_steps(seed: int, tolerance: float = 0.01, degrees: float = 5.0) -> Verdict:
     """T1: are twenty Euler steps of η = 0.1 enough for PC's weight gradient?"""
     error, angle = toy.inference_error(_STARTS, seed)
     enough, aligned = intervals.share(error < tolerance), intervals.share(angle < degrees)
@@ -226,7 +231,7 @@ def judge_inference_steps(seed, tolerance=0.01, degrees=5.0):
     )
 
 
-def judge_slowdown(seed):
+def judge_slowdown(seed: int) -> Verdict:
     """T2: does PC take more steps than BP near a minimum, at the same learning rate?"""
     bp, pc, steps = _paired(seed, "steps")
     _, _, last = _paired(seed, "last")
@@ -237,7 +242,7 @@ def judge_slowdown(seed):
     )
 
 
-def judge_spread(seed, count=5000):
+def judge_spread(seed: int, count: int = 5000) -> Verdict:
     """C2: does the reading of 0.1 as standard deviation or variance change Fig. 2?"""
     gain = {}
     for reading, spread in data.SPREADS.items():

@@ -4,6 +4,7 @@ Each confound is judged by one question: is PC still the faster one at 5 and at 
 Faster means fewer steps to a loss below 0.01, seed by seed, by a 95 % confidence interval over 100 seeds.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,9 @@ import numpy as np
 from pcbook import intervals
 from pcbook.experiments import deep_chains
 from pcbook.experiments import deep_chains_record as record
-from pcbook.verdicts import measured
+from pcbook.experiments.deep_chains_record import Setting
+from pcbook.intervals import Interval
+from pcbook.verdicts import Verdict, measured
 
 NAMES = {"linear": "linear", "tanh": "tanh", "relu": "ReLU"}
 DEEP = (5, 10)
@@ -19,7 +22,7 @@ ALL = replace(record.PAPER, seeds=100)  # the paper's setting, with more seeds
 RATE = 0.1  # one learning rate for both
 
 
-def judge_faster(seed):
+def judge_faster(seed: int) -> Verdict:
     """F3: does PC train deep chains significantly faster than BP?"""
     few = {a: [record.race(a, depth, record.PAPER).faster for depth in DEEP] for a in NAMES}
     slower = {a: _slows_down(a) for a in ("linear", "tanh")}
@@ -37,7 +40,7 @@ def judge_faster(seed):
     )
 
 
-def judge_test_losses(seed):
+def judge_test_losses(seed: int) -> Verdict:
     """F7: do test losses differ significantly from training losses?"""
     places = [(a, depth, m) for a in NAMES for depth in (1, *DEEP) for m in ("BP", "PC")]
     parts, words = {}, []
@@ -58,7 +61,7 @@ def judge_test_losses(seed):
     )
 
 
-def judge_untrainable(seed):
+def judge_untrainable(seed: int) -> Verdict:
     """T5: are both unable to train chains of 15 hidden layers?"""
     paper, free = (_shares(s) for s in (ALL, record.FREE))
     return measured(
@@ -73,7 +76,7 @@ def judge_untrainable(seed):
     )
 
 
-def judge_scaling(seed):
+def judge_scaling(seed: int) -> Verdict:
     """C1: is PC the faster one however the two losses are scaled?"""
     return _survives(
         "The paper's setting with equal losses, BP's loss averaged over outputs too (× 2), PC's energy summed over the "
@@ -87,7 +90,7 @@ def judge_scaling(seed):
     )
 
 
-def judge_reading(seed):
+def judge_reading(seed: int) -> Verdict:
     """C2: is PC the faster one however 0.1 is read?"""
     return _survives(
         "The paper's setting with 0.1 as the standard deviation and as the variance",
@@ -95,7 +98,7 @@ def judge_reading(seed):
     )
 
 
-def judge_grid(seed):
+def judge_grid(seed: int) -> Verdict:
     """C3: is PC the faster one when the grid of learning rates goes on beyond 1, and when it is finer?"""
     return _survives(
         "The paper's setting, learning rates picked by the fewest steps, with the grid going on to 100, and up to 1 "
@@ -108,7 +111,7 @@ def judge_grid(seed):
     )
 
 
-def judge_plateau_rule(seed):
+def judge_plateau_rule(seed: int) -> Verdict:
     """C4: is PC the faster one when runs may sit on plateaus as long as they like?"""
     off = replace(ALL, rule=False)
     stopped = {a: _stopped(a) for a in NAMES}
@@ -125,7 +128,7 @@ def judge_plateau_rule(seed):
     )
 
 
-def _survives(words, settings):
+def _survives(words: str, settings: Mapping[str, Setting]) -> Verdict:
     """The verdict on whether PC stays the faster one in each of the settings."""
     told = "; ".join(f"{name}: {_all(setting)}" for name, setting in settings.items())
     return measured(
@@ -138,46 +141,46 @@ def _survives(words, settings):
     )
 
 
-def _ratios(activation, setting, event="hit", rate=None):
+def _ratios(activation: str, setting: Setting, event: str = "hit", rate: float | None = None) -> list[Interval]:
     return [record.race(activation, depth, setting, event, rate).ratio for depth in DEEP]
 
 
-def _faster(activation, setting):
+def _faster(activation: str, setting: Setting) -> bool:
     return all(ratio.high < 1 for ratio in _ratios(activation, setting))
 
 
-def _all(setting):
+def _all(setting: Setting) -> str:
     return ", ".join(f"{NAMES[a]} {_listed(_ratios(a, setting))}" for a in NAMES)
 
 
-def _listed(values):
+def _listed(values: Iterable[object]) -> str:
     return " and ".join(map(str, values))
 
 
-def _true(values):
+def _true(values: Iterable[object]) -> list[bool]:
     return [value is True for value in values]
 
 
-def _slows_down(activation):
+def _slows_down(activation: str) -> bool:
     """Whether BP's steps, at its best learning rate, grow from 1 to 5 to 10 hidden layers in most seeds."""
     rows = [record.picked(activation, depth, "BP", record.FREE) for depth in (1, *DEEP)]
     one, five, ten = (record.steps(row, record.FREE, horizon=max(r["cap"] for r in rows)) for row in rows)
     return intervals.share(one < five).low > 0.5 and intervals.share(five < ten).low > 0.5
 
 
-def _chance(count):
+def _chance(count: int) -> float:
     """How many of so many independent 95 % intervals may miss zero by chance: the mean and two deviations."""
     return 0.05 * count + 2 * np.sqrt(0.05 * 0.95 * count)
 
 
-def _apart(activation, depth, method, setting):
+def _apart(activation: str, depth: int, method: str, setting: Setting) -> float:
     """The largest difference of the mean test from the mean training curve, relative, while the loss is above 0.02."""
     (_, train, _), (_, test, _) = (record.curve(activation, depth, method, setting, w) for w in ("train", "test"))
     shown = np.isfinite(train) & np.isfinite(test) & (train > 0.02)
     return float(np.max(np.abs(test - train)[shown] / train[shown], initial=0.0))
 
 
-def _shares(setting, depth=15):
+def _shares(setting: Setting, depth: int = 15) -> dict[tuple[str, str], Interval]:
     found = {}
     for activation in NAMES:
         for method in ("BP", "PC"):
@@ -186,11 +189,11 @@ def _shares(setting, depth=15):
     return found
 
 
-def _told(shares):
+def _told(shares: Mapping[tuple[str, str], Interval]) -> str:
     return ", ".join(f"{NAMES[a]} {m} {share.percent()}" for (a, m), share in shares.items())
 
 
-def _stopped(activation, depth=10):
+def _stopped(activation: str, depth: int = 10) -> Interval:
     row = record.picked(activation, depth, "BP", ALL)
     ruled, free = (np.isfinite(record.steps(row, replace(ALL, rule=rule))) for rule in (True, False))
     return intervals.share(free & ~ruled)

@@ -5,13 +5,16 @@ multiplications, counted now: no clock is read here.
 """
 
 import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from pcbook import inference, linear_theory, network
 from pcbook.experiments import inference_cost
 from pcbook.experiments.inference_cost import recorded
-from pcbook.verdicts import measured
+from pcbook.verdicts import Verdict, measured
 
 ACTIVATIONS = ("linear", "tanh", "relu")
 FEW, TEN, ORDERS = 5, 10, 100  # BP steps: "a few", one order of magnitude, "orders of magnitude"
@@ -21,8 +24,10 @@ ENOUGH = 0.01  # the weight gradients' relative error that counts as sufficient 
 STEPS = 1000  # the paper's T
 PAPER = [784, *[500] * 10, 10]  # its network
 
+Row = Mapping[str, Any]  # of a recorded benchmark
 
-def judge_affordable(seed):
+
+def judge_affordable(seed: int) -> Verdict:
     """B4: does the equilibrium cost a few backward passes?"""
     results, rows = (recorded(name)["results"] for name in ("inference-cost", "inference-scaling"))
     rows = rows["rows"]
@@ -53,7 +58,7 @@ def judge_affordable(seed):
     )
 
 
-def judge_expensive(seed):
+def judge_expensive(seed: int) -> Verdict:
     """T3: is PC's inference orders of magnitude more expensive than BP?"""
     results = recorded("inference-cost")["results"]
     euler = [row["ratio"] for row in results["steps"] if _is_euler(row)]
@@ -72,7 +77,7 @@ def judge_expensive(seed):
     )
 
 
-def judge_sufficient(seed, depth=10, deep=30, width=50, size=8):
+def judge_sufficient(seed: int, depth: int = 10, deep: int = 30, width: int = 50, size: int = 8) -> Verdict:
     """T4: do a thousand steps leave the weight gradients where the equilibrium has them?"""
     (x, y), error, rest = inference_cost.batch(size, 100 * seed), {}, {}
     for activation in ACTIVATIONS:
@@ -87,8 +92,8 @@ def judge_sufficient(seed, depth=10, deep=30, width=50, size=8):
     exact = inference.solve(net, x[:, :20], y).weight_gradients()
     far = inference_cost.weight_error(network.weight_gradients(net, z, x[:, :20], y), exact)
     full = recorded("inference-cost")
-    euler = [row for row in full["results"]["steps"] if _is_euler(row) and row.get("error")]
-    found = {a: [row["error"] for row in euler if row["activation"] == a] for a in error}
+    rows = [row for row in full["results"]["steps"] if _is_euler(row) and row.get("error")]
+    found = {a: [row["error"] for row in rows if row["activation"] == a] for a in error}
     small = "; ".join(f"{a} {error[a]:.1g} (recorded: {_spread(found[a])})" for a in error)
     return measured(
         f"Relative error of the weight gradients after {STEPS} Euler steps in {depth} hidden layers of {width} units, "
@@ -99,26 +104,26 @@ def judge_sufficient(seed, depth=10, deep=30, width=50, size=8):
     )
 
 
-def _training(results):
+def _training(results: Mapping[str, Any]) -> dict[str, list[float]]:
     """{activation: prices over the checkpoints of training}, in BP steps, full batches without a warm start."""
     rows = [row for row in results["training"] if row.get("ratio") is not None and row["method"] == "auto"]
     rows = [row for row in rows if row["samples"] == max(other["samples"] for other in rows)]
     return {a: [row["ratio"] for row in rows if row["activation"] == a] for a in ACTIVATIONS}
 
 
-def _largest(values):
+def _largest(values: Iterable[float | None]) -> float:
     return max(v for v in values if v is not None)
 
 
-def _is_euler(row):
+def _is_euler(row: Row) -> bool:
     return row["library"] == "pcbook" and row["method"].startswith(f"Euler, {STEPS}") and row.get("ratio") is not None
 
 
-def _axes(rows):
+def _axes(rows: Iterable[Row]) -> Iterable[str]:
     return dict.fromkeys(row["axis"] for row in rows)
 
 
-def _paper_net(activation, seed, batch=64):
+def _paper_net(activation: str, seed: int, batch: int = 64) -> tuple[network.PCN, Tensor, Tensor]:
     """The paper's network at its initialisation, float32, with a random batch of the shape of MNIST's."""
     generator = torch.Generator().manual_seed(seed)
     net = network.PCN(network.init_weights(PAPER, generator), activation)
@@ -126,12 +131,12 @@ def _paper_net(activation, seed, batch=64):
     return net, torch.randn(batch, PAPER[0], generator=generator), y
 
 
-def _counted(activation, seed):
+def _counted(activation: str, seed: int) -> float:
     """The multiplications of a step of PC, in BP steps."""
     return inference_cost.passes(inference_cost.pc_step, *_paper_net(activation, seed))
 
 
-def _spread(values):
+def _spread(values: Sequence[float]) -> str:
     """Median and range in words."""
     middle, low, high = (
         f"{v:.0f}" if v >= 100 else f"{v:.2g}" for v in (statistics.median(values), min(values), max(values))

@@ -1,17 +1,20 @@
 """Verdicts on deep linear networks (B1, B2, B3) and on the symmetries of weights (T6)."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pcbook import intervals, linear_theory, network, onemlp, symmetries
+from pcbook.intervals import Interval
 from pcbook.network import PCN
 from pcbook.proofs_linear import LINEAR
-from pcbook.verdicts import PROVED, measured
+from pcbook.verdicts import PROVED, Verdict, measured
 
 
-def judge_deep_linear_energy(seed, nets=30):
+def judge_deep_linear_energy(seed: int, nets: int = 30) -> Verdict:
     """B1: does the closed form balance the forces and match the energy, on random nets of any shape?"""
     force, gap, rise = zip(*(_closed_form(net, x, y) for net, x, y in _nets(seed, nets)), strict=True)
     return _proved(
@@ -28,7 +31,7 @@ def judge_deep_linear_energy(seed, nets=30):
     )
 
 
-def _nets(seed, nets):
+def _nets(seed: int, nets: int) -> Iterator[tuple[PCN, Tensor, Tensor]]:
     """Random linear nets with biases and precisions, and their batches."""
     rng = np.random.default_rng(seed)
     for _ in range(nets):
@@ -41,7 +44,7 @@ def _nets(seed, nets):
         yield PCN(weights, "linear", biases, precisions), x, y
 
 
-def _closed_form(net, x, y):
+def _closed_form(net: PCN, x: Tensor, y: Tensor) -> tuple[float, float, float]:
     """The relative force and energy gap at the closed-form equilibrium, and ℱ*/ℒ − 1 at its largest."""
     z, energy = linear_theory.equilibrium(net, x, y), linear_theory.equilibrated_energy(net, x, y)
     errors = network.weigh(net, network.prediction_errors(net, z, x, y))
@@ -51,7 +54,7 @@ def _closed_form(net, x, y):
     return force, gap, float((energy / network.loss(net, x, y) - 1).max())
 
 
-def judge_origin(seed, depths=(2, 3, 5, 8)):
+def judge_origin(seed: int, depths: Sequence[int] = (2, 3, 5, 8)) -> Verdict:
     """B2: is the origin a strict saddle of ℱ* at every depth, and of ℒ at one hidden layer only?"""
     generator, flat, strict, lowest = torch.Generator().manual_seed(seed), {}, {}, {}
     for depth in depths:
@@ -90,7 +93,7 @@ ENSEMBLES = {
 BATCH = 8
 
 
-def _compare(sizes, kind, draws, generator):
+def _compare(sizes: Sequence[int], kind: tuple[str, bool], draws: int, generator: torch.Generator) -> list[Interval]:
     """Intervals of ℱ*/ℒ and of the angle between the gradients, over random nets and batches."""
     found = []
     for _ in range(draws):
@@ -100,7 +103,7 @@ def _compare(sizes, kind, draws, generator):
     return [intervals.mean(values) for values in zip(*found, strict=True)]
 
 
-def judge_wide_limit(seed, width=192, depth=8, draws=6):
+def judge_wide_limit(seed: int, width: int = 192, depth: int = 8, draws: int = 6) -> Verdict:
     """B3: where width is far past depth, are the energies, and the gradients, of PC and BP the same?"""
     generator, sizes = torch.Generator().manual_seed(seed), [width] * depth + [10]
     found = {name: _compare(sizes, kind, draws, generator) for name, kind in ENSEMBLES.items()}
@@ -113,7 +116,7 @@ def judge_wide_limit(seed, width=192, depth=8, draws=6):
     return measured(evidence, **parts)
 
 
-def judge_symmetries(seed):
+def judge_symmetries(seed: int) -> Verdict:
     """T6: how many sign flips and permutations leave function and energy unchanged, and does each bring a saddle?"""
     chains = {
         a: [symmetries.sign_patterns(*_chain(h, a, seed)) for h in range(1, 6)] for a in ("linear", "tanh", "relu")
@@ -138,27 +141,28 @@ def judge_symmetries(seed):
     )
 
 
-def _chain(hidden, activation, seed):
+def _chain(hidden: int, activation: str, seed: int) -> tuple[PCN, Tensor]:
     rng = np.random.default_rng(seed)
     weights = [torch.from_numpy(rng.uniform(0.5, 1.5, (1, 1))) for _ in range(hidden + 1)]
     return PCN(weights, activation), torch.from_numpy(rng.normal(size=(10, 1)))
 
 
-def _wide(sizes, activation, seed):
+def _wide(sizes: Sequence[int], activation: str, seed: int) -> tuple[PCN, Tensor, Tensor]:
     rng = np.random.default_rng(seed)
     shapes = zip(sizes[:-1], sizes[1:], strict=True)
     weights = [torch.from_numpy(rng.uniform(0.5, 1.5, (n, m))) for m, n in shapes]
     biases = [torch.from_numpy(rng.uniform(0.5, 1.5, n)) for n in sizes[1:]]
-    return PCN(weights, activation, biases), *(torch.from_numpy(rng.normal(size=(10, n))) for n in (1, sizes[-1]))
+    x, y = (torch.from_numpy(rng.normal(size=(10, n))) for n in (1, sizes[-1]))
+    return PCN(weights, activation, biases), x, y
 
 
-def _output_symmetries(net, x):
+def _output_symmetries(net: PCN, x: Tensor) -> int:
     """How many signed permutations of the output units leave the outputs as they are."""
     output = network.forward(net, x)[-1]
     return sum(torch.allclose(output @ q.t(), output) for q in symmetries.signed_permutations(output.shape[1]))
 
 
-def _saddles(seed, starts=100, steps=60):
+def _saddles(seed: int, starts: int = 100, steps: int = 60) -> set[tuple[float, ...]]:
     """The critical points of the 1MLP's loss that are no minima (Eq. 11), by Newton's method from random starts."""
     w = np.random.default_rng(seed).normal(size=(starts, 2))
     for _ in range(steps):
@@ -168,7 +172,7 @@ def _saddles(seed, starts=100, steps=60):
     return {tuple(point) for point in np.round(w[critical & (onemlp.loss(*w.T, 1.0, -1.0) > 1e-6)], 4) + 0.0}
 
 
-def _proved(verdict, *names):
+def _proved(verdict: Verdict, *names: str) -> Verdict:
     """The verdict of measurements beside theorems: proved, if every step checks and every measurement agrees."""
     steps = [f"{name} ({len(LINEAR[name].prove())} steps)" for name in names]
     agreed = all(verdict.parts.values())

@@ -1,14 +1,17 @@
 """Verdicts on PC as an adaptive gradient method (T7) and on its advantage at large batches (T8), from the records."""
 
+from collections.abc import Mapping
+
 from pcbook.experiments import batch_sizes, optimisers, races
 from pcbook.experiments.readings import advantage, beyond_half_of_adam, closer, growth, nearer_natural, ratio, speed_up
-from pcbook.verdicts import measured
+from pcbook.intervals import Interval
+from pcbook.verdicts import Verdict, measured
 
 KEPT = 0.8
 LARGE, SMALL = batch_sizes.POWERS[-1], batch_sizes.POWERS[0]
 
 
-def judge_adaptive(seed):
+def judge_adaptive(seed: int) -> Verdict:
     """T7: is PC an adaptive gradient method, close to Adam?"""
     random, near = optimisers.STARTS
     adam = {p: closer(p, "Adam") for p in races.PROBLEMS}
@@ -29,7 +32,7 @@ def judge_adaptive(seed):
     )
 
 
-def judge_batches(seed):
+def judge_batches(seed: int) -> Verdict:
     """T8: does PC's advantage hold for large mini-batches too?"""
     large, escape = ({p: advantage(p, LARGE, m) for p in batch_sizes.PROBLEMS} for m in ("converge", "escape"))
     change = {p: growth(p) for p in large}
@@ -46,15 +49,15 @@ def judge_batches(seed):
     )
 
 
-def _faster(factors):
+def _faster(factors: Mapping[str, Interval]) -> dict[str, bool]:
     return {p: value.low > 1 for p, value in factors.items()}
 
 
-def _parts(text, held):
+def _parts(text: str, held: Mapping[str, bool]) -> dict[str, bool]:
     """{part: whether it held}: on every one of the chains (the 1MLP is one), and on the digits."""
     chains = [value for problem, value in held.items() if problem != "digits"]
     return {f"all {len(chains)} chains: {text}": all(chains), f"digits: {text}": held["digits"]}
 
 
-def _list(found):
+def _list(found: Mapping[str, Interval]) -> str:
     return "; ".join(f"{name}: {value}" for name, value in found.items())

@@ -1,21 +1,23 @@
 """Verdicts on the Taylor expansion and the weight update in deep networks (E5, E6, E7 and E7′)."""
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from pcbook import inference, intervals, network, taylor
 from pcbook.experiments import deep_taylor
-from pcbook.experiments.deep_taylor import NAMES, distance, random_problem, targets
+from pcbook.experiments.deep_taylor import NAMES, Problem, distance, random_problem, targets
 from pcbook.proofs_deep import DEEP
-from pcbook.verdicts import CORRECTED, PROVED, measured
+from pcbook.verdicts import CORRECTED, PROVED, Verdict, measured
 
 STEP, PRINTED, FIXED = NAMES
 DEPTHS, BENT = (2, 3, 4, 6), ("tanh", "softplus", "gelu")
 
 
-def judge_expansion(seed):
+def judge_expansion(seed: int) -> Verdict:
     """E5: does the energy start as the loss, with its gradient and the joint Fisher information for its Hessian?"""
     problems = list(_problems(seed, BENT))
     first, second, cubic = zip(*(_differences(p) for p in problems), strict=True)
@@ -39,7 +41,7 @@ def judge_expansion(seed):
     )
 
 
-def judge_step(seed):
+def judge_step(seed: int) -> Verdict:
     """E6: is the equilibrium where the trust-region step ends, exactly or to first order?"""
     exact = [deep_taylor.relative_errors(p, 1.0)[STEP] for p in (*_problems(seed, ["linear"]), *_shallow(seed))]
     slopes = [deep_taylor.slope(p, STEP) for p in _problems(seed, BENT)]
@@ -62,7 +64,7 @@ def judge_step(seed):
     )
 
 
-def judge_printed_update(seed):
+def judge_printed_update(seed: int) -> Verdict:
     """E7: is the weight gradient at the equilibrium the loss gradient plus a trust-region direction?"""
     problems = [*_problems(seed, ("linear", *BENT)), *_shallow(seed)]
     near = [deep_taylor.relative_errors(p, 1e-3)[PRINTED] for p in problems]
@@ -85,7 +87,7 @@ def judge_printed_update(seed):
     )
 
 
-def judge_corrected_update(seed):
+def judge_corrected_update(seed: int) -> Verdict:
     """E7′: is it, to first order, the loss gradient at the trust-region solution, and when exactly?"""
     slope = intervals.mean([deep_taylor.slope(p, FIXED) for p in _problems(seed, ("linear", *BENT))])
     shallow = [deep_taylor.relative_errors(p, 1.0)[FIXED] for p in _shallow(seed)]
@@ -110,7 +112,7 @@ def judge_corrected_update(seed):
     )
 
 
-def _problems(seed, activations):
+def _problems(seed: int, activations: Sequence[str]) -> Iterator[Problem]:
     """Random networks of every depth and activation."""
     rng = np.random.default_rng(seed)
     for hidden in DEPTHS:
@@ -118,24 +120,26 @@ def _problems(seed, activations):
             yield random_problem(int(rng.integers(2**31)), hidden, activation)
 
 
-def _shallow(seed):
+def _shallow(seed: int) -> list[Problem]:
     rng = np.random.default_rng(seed)
     return [random_problem(int(rng.integers(2**31)), 1, activation) for activation in ("linear", *BENT)]
 
 
-def _differences(problem, h=1e-5, high=1e-2, low=1e-3):
+def _differences(
+    problem: Problem, h: float = 1e-5, high: float = 1e-2, low: float = 1e-3
+) -> tuple[float, float, float]:
     """Finite differences at z_t and r = 10 against g and I, and the power of t with which F and its model part."""
     (net, x, _), y = problem, targets(problem, 10.0)
     z, info = network.forward(net, x)[:-1], taylor.fisher(net, x)[0]
     v = [torch.cos(l + torch.arange(1.0, a.shape[1] + 1, dtype=a.dtype)).expand_as(a) for l, a in enumerate(z)]
 
-    def at(t, f=network.energy):
+    def at(t: float, f: Callable[..., Any] = network.energy) -> Any:
         return f(net, [a + t * d for a, d in zip(z, v, strict=True)], x, y)
 
-    def rest(t):
+    def rest(t: float) -> float:
         return abs(at(t) - taylor.model(net, x, y, [t * d for d in v])).item()
 
-    slope = sum((g * d).sum() for g, d in zip(taylor.gradient(net, x, y), v, strict=True))
+    slope = sum(((g * d).sum() for g, d in zip(taylor.gradient(net, x, y), v, strict=True)), x.new_zeros(()))
     along = (info @ torch.cat(v, 1)[0])[None].split(net.sizes[1:-1], 1)
     up, down = at(h, network.activity_gradients), at(-h, network.activity_gradients)
     bend = [(a - b) / (2 * h) for a, b in zip(up, down, strict=True)]
@@ -143,14 +147,14 @@ def _differences(problem, h=1e-5, high=1e-2, low=1e-3):
     return distance([(at(h) - at(-h)) / (2 * h)], [slope[None]]), distance(bend, along), power
 
 
-def _plain(problem, residual=1e-3):
+def _plain(problem: Problem, residual: float = 1e-3) -> float:
     """The relative error of the loss gradient taken for PC's."""
     (net, x, _), y = problem, targets(problem, residual)
     exact = inference.solve(net, x, y, rtol=1e-9).weight_gradients()[:-1]
     return distance(network.backprop_gradients(net, x, y)[:-1], exact)
 
 
-def _linear_errors(problem):
+def _linear_errors(problem: Problem) -> tuple[float, float]:
     """Of E7′ for W_1, and of the local gradients at z_t + Δz for all layers, at a residual of 1."""
     (net, x, _), y = problem, targets(problem, 1.0)
     exact = inference.solve(net, x, y, rtol=1e-9).weight_gradients()
@@ -159,7 +163,7 @@ def _linear_errors(problem):
     return first, distance(network.weight_gradients(net, moved, x, y), exact)
 
 
-def _proved(verdict, outcome, *names):
+def _proved(verdict: Verdict, outcome: str, *names: str) -> Verdict:
     """The verdict of measurements beside theorems: `outcome`, if every step checks and every measurement agrees."""
     steps = [f"{name} ({len(DEEP[name].prove())} steps)" for name in names]
     agreed = all(verdict.parts.values())

@@ -4,14 +4,19 @@ Three seeds show large effects only: each part holds if Student's 95 % interval 
 on the claim's side of zero. Times are compared as logarithms, so that an interval is one of ratios.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from pcbook import intervals
-from pcbook.experiments.deep_wide_record import ACTIVATIONS, AXES, recorded
-from pcbook.verdicts import measured
+from pcbook.experiments.deep_wide_record import ACTIVATIONS, AXES, Run, recorded
+from pcbook.intervals import Interval
+from pcbook.verdicts import Verdict, measured
+
+Pairs = tuple[Sequence[Run], Sequence[Run]]  # BP's and PC's runs, seed by seed
 
 
-def judge_deep_and_wide(seed):
+def judge_deep_and_wide(seed: int) -> Verdict:
     """F4: in the paper's own setting, does PC leave the saddle sooner, and is its training loss lower in the end?"""
     pairs = {a: _pairs(a) for a in ACTIVATIONS}
     said = "; ".join(
@@ -28,7 +33,7 @@ def judge_deep_and_wide(seed):
     )
 
 
-def judge_grid(seed):
+def judge_grid(seed: int) -> Verdict:
     """C3 on F4: does the end of the paper's grid decide who is best?"""
     edges = {(a, m): _rate(a, m) == max(recorded().configuration.rates) for a in ACTIVATIONS for m in ("bp", "pc")}
     ends = {a: [_winner(_pairs(a, grid=grid)) for grid in ("paper", "fine")] for a in ACTIVATIONS}
@@ -46,7 +51,7 @@ def judge_grid(seed):
     )
 
 
-def judge_scaling(seed):
+def judge_scaling(seed: int) -> Verdict:
     """C1 on F4: does averaging BP's error over the outputs too decide who is best, once rates are searched?"""
     ends = {a: [_winner(_pairs(a, scaling=s)) for s in ("half", "mean")] for a in ACTIVATIONS}
     losses = "; ".join(
@@ -61,7 +66,7 @@ def judge_scaling(seed):
     )
 
 
-def judge_stop(seed):
+def judge_stop(seed: int) -> Verdict:
     """C4 on F4: does the rule to stop after an epoch without progress end runs that would still improve?"""
     of = [(a, m, g) for a in ACTIVATIONS for m in ("bp", "pc") for g in ("paper", "fine")]
     runs = {key: recorded().runs(key[0], key[1], "half", key[2]) for key in of}
@@ -79,7 +84,7 @@ def judge_stop(seed):
     )
 
 
-def judge_compute(seed):
+def judge_compute(seed: int) -> Verdict:
     """C5 on F4: do seconds tell another story than updates?"""
     price = {a: _price(a) for a in ACTIVATIONS}
     story = {a: [_first(a, "half", axis) for axis in AXES] for a in ACTIVATIONS}
@@ -95,71 +100,72 @@ def judge_compute(seed):
     )
 
 
-def escape(run, axis=AXES[0]):
+def escape(run: Run, axis: str = AXES[0]) -> float:
     """Updates or seconds until half of the first loss, or to the end of the run where that never came."""
     updates = min(run.escape, run.results["updates"])
     return updates if axis == AXES[0] else float(run.seconds(updates))
 
 
-def last(run):
+def last(run: Run) -> float:
     """The training loss of the last epoch."""
     return run.last
 
 
-def sooner(pairs, axis=AXES[0]):
+def sooner(pairs: Pairs, axis: str = AXES[0]) -> Interval:
     """The interval of log₂ of BP's escape time over PC's, over the seeds."""
     return intervals.mean([np.log2(escape(b, axis) / escape(p, axis)) for b, p in zip(*pairs, strict=True)])
 
 
-def factor(pairs, axis=AXES[0]):
+def factor(pairs: Pairs, axis: str = AXES[0]) -> Interval:
     """The interval of BP's escape time over PC's: their geometric mean over the seeds."""
     found = sooner(pairs, axis)
-    return intervals.Interval(*(2.0**v for v in (found.value, found.low, found.high)))
+    return Interval(*(2.0**v for v in (found.value, found.low, found.high)))
 
 
-def lower(pairs):
+def lower(pairs: Pairs) -> Interval:
     """The interval of BP's minus PC's training loss of the last epoch, over the seeds."""
     return intervals.mean([b.last - p.last for b, p in zip(*pairs, strict=True)])
 
 
-def _pairs(activation, scaling="half", grid="paper"):
+def _pairs(activation: str, scaling: str = "half", grid: str = "paper") -> Pairs:
     """The runs of BP and of PC, seed by seed; `scaling` is BP's."""
     return recorded().runs(activation, "bp", scaling, grid), recorded().runs(activation, "pc", "half", grid)
 
 
-def _winner(pairs):
+def _winner(pairs: Pairs) -> str:
     interval = lower(pairs)
     return "PC" if interval.low > 0 else "BP" if interval.high < 0 else "neither"
 
 
-def _first(activation, scaling, axis=AXES[0]):
+def _first(activation: str, scaling: str, axis: str = AXES[0]) -> str:
     interval = sooner(_pairs(activation, scaling), axis)
     return "PC" if interval.low > 0 else "BP" if interval.high < 0 else "neither"
 
 
-def _rate(activation, method, grid="paper"):
+def _rate(activation: str, method: str, grid: str = "paper") -> float | None:
     return recorded().best(activation, method, "half", grid)
 
 
-def _price(activation):
+def _price(activation: str) -> Interval:
     """Processor seconds of an update of PC over one of BP, in whole runs: median and range over the seeds' pairs."""
     bp, pc = (np.array([run.seconds(run.steps[-1]) / run.steps[-1] for run in runs]) for runs in _pairs(activation))
-    return intervals.Interval(float(np.median(pc / bp)), *np.percentile(pc / bp, [0, 100]))
+    return Interval(float(np.median(pc / bp)), *np.percentile(pc / bp, [0, 100]))
 
 
-def _at(run):
+def _at(run: Run) -> float:
     """The mean loss of the epoch at whose end the rule fired."""
+    assert run.stopped is not None  # asked of runs that it ended alone
     return run.results["epoch_loss"][(run.stopped + 1) // recorded().epoch - 1]
 
 
-def _losses(runs):
+def _losses(runs: Sequence[Run]) -> Interval:
     return intervals.mean([run.last for run in runs])
 
 
-def _mean(runs, quantity):
+def _mean(runs: Sequence[Run], quantity: Callable[[Run], float]) -> str:
     value = np.mean([quantity(run) for run in runs])
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _several(pairs, quantity):
+def _several(pairs: Pairs, quantity: Callable[[Run], float]) -> str:
     return " and ".join(_mean(runs, quantity) for runs in pairs)

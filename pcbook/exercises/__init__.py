@@ -9,20 +9,20 @@ from pcbook.exercises.exercise import SLIPS, Exercise, Reply
 
 __all__ = ["SLIPS", "Exercise", "Reply", "check", "every"]
 
-_wrong = Counter()  # wrong answers in a row to each exercise: the hints grow with them
+_wrong: Counter[str] = Counter()  # wrong answers in a row to each exercise: the hints grow with them
 
 
-def every():
+def every() -> dict[str, Exercise]:
     """All exercises with a checkable answer: name → `Exercise`, "free-energy-steps" for `STEPS` of its module."""
     chapters = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "exercise")
-    found = {}
+    found: dict[str, Exercise] = {}
     for chapter in chapters:
         module = importlib.import_module(f"pcbook.exercises.{chapter}")
         found |= {f"{chapter}-{topic}".replace("_", "-"): item for topic, item in module.EXERCISES.items()}
     return found
 
 
-def check(name, answer):
+def check(name: str, answer: object) -> Reply:
     """The `Reply` to `answer`: what `pcbook.check` says. It remembers wrong answers, and its hints grow with them."""
     exercises = every()
     if name not in exercises:

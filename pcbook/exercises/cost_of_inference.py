@@ -1,6 +1,8 @@
 """Exercises of book/cost-of-inference: the best step, the price of outputs and of Euler, a kink, two valleys."""
 
 import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -8,30 +10,34 @@ from scipy.optimize import minimize_scalar
 from pcbook import checks
 from pcbook.exercises.exercise import Exercise
 
+if TYPE_CHECKING:
+    from pcbook import network
+
+
 _DEPTH, _LEFT = 10, 1e-3
 
 
-def _eigenvalues():
+def _eigenvalues() -> np.ndarray:
     from pcbook.experiments import inference_cost
 
     return inference_cost.chain_spectrum(_DEPTH, 1.0)
 
 
-def _with_steps(eta):
+def _with_steps(eta: float) -> tuple[float, float]:
     """η, and the Euler steps until the slowest direction has shrunk to `_LEFT`."""
     return eta, np.log(_LEFT) / np.log(_slowest(eta))
 
 
-def _slowest(eta):
+def _slowest(eta: float) -> float:
     return np.abs(1 - eta * _eigenvalues()).max()
 
 
-def _best():
+def _best() -> float:
     return minimize_scalar(_slowest, bounds=(0.01, 0.6), method="bounded", options={"xatol": 1e-8}).x
 
 
 @functools.cache
-def _price(outputs, batch, width=300):
+def _price(outputs: int, batch: int, width: int = 300) -> float:
     """A step of PC over one of BP in counted multiplications, in wide linear layers."""
     import torch
 
@@ -45,7 +51,7 @@ def _price(outputs, batch, width=300):
 
 
 @functools.cache
-def _euler_price(steps, width=20):
+def _euler_price(steps: int, width: int = 20) -> float:
     """Euler steps in BP steps, for ten hidden layers as wide as input and output."""
     import torch
 
@@ -57,7 +63,7 @@ def _euler_price(steps, width=20):
     return inference_cost.euler_passes(net, x, x, steps)
 
 
-def _chain(weights, activation="relu"):
+def _chain(weights: Sequence[float], activation: str = "relu") -> "network.PCN":
     import torch
 
     from pcbook import network
@@ -65,7 +71,7 @@ def _chain(weights, activation="relu"):
     return network.PCN([torch.tensor([[float(w)]], dtype=torch.float64) for w in weights], activation)
 
 
-def _settled(weights, y, activation="relu"):
+def _settled(weights: Sequence[float], y: float, activation: str = "relu") -> list[float]:
     """z₁, z₂ and δ₂ at the equilibrium for x = 1."""
     import torch
 
@@ -76,7 +82,7 @@ def _settled(weights, y, activation="relu"):
     return [part.item() for part in (*found.activities, found.state.deltas[1])]
 
 
-def _valleys(weights, y, points=20_001):
+def _valleys(weights: Sequence[float], y: float, points: int = 20_001) -> tuple[float, float]:
     """The energy at which inference from the feedforward pass ends for x = 1, and the lowest one on a fine grid."""
     import torch
 
@@ -91,7 +97,7 @@ def _valleys(weights, y, points=20_001):
     return ends, network.energy(net, [z1, z2], x, y * x).min().item()
 
 
-def _judge_valleys(answer):
+def _judge_valleys(answer: object) -> str | None:
     values = checks.nonzero("answer", answer)
     if values.shape != (4,):
         raise ValueError(f"answer has shape {values.shape}: must be the three weights and the target, (w1, w2, w3, y)")

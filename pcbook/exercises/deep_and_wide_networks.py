@@ -1,35 +1,41 @@
 """Exercises of book/deep-and-wide-networks: sooner out and higher up, PC's push over the layers, a price in seconds."""
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pcbook import checks
 from pcbook.exercises.exercise import Exercise
 
+if TYPE_CHECKING:
+    from pcbook.experiments.deep_wide_record import Run
+
+
 _EVEN = 1.5
 
 
-def _runs(activation, grid="paper", seeds=None):
+def _runs(activation: str, grid: str = "paper", seeds: int | None = None) -> "list[list[Run]]":
     from pcbook.experiments.deep_wide_record import recorded
 
     return [recorded().runs(activation, method, grid=grid)[:seeds] for method in ("bp", "pc")]
 
 
-def _factor(both):
+def _factor(both: "Sequence[Sequence[Run]]") -> float:
     """BP's updates to the escape over PC's, geometric mean over the seeds."""
     bp, pc = ([run.escape for run in runs] for runs in both)
     return np.exp(np.log(np.divide(bp, pc)).mean())
 
 
-def _tanh(**which):
+def _tanh(**which: Any) -> tuple[float, float]:
     both = _runs("tanh", **which)
     bp, pc = (np.mean([run.last for run in runs]) for runs in both)
-    return _factor(both), pc / bp
+    return _factor(both), float(pc / bp)
 
 
 @functools.cache
-def _push(activation, gain, images=64):
+def _push(activation: str, gain: float, images: int = 64) -> tuple[float, ...]:
     """‖∂F/∂W_l‖ over ‖∂ℒ/∂W_l‖ in every layer of ten times 500 units at `gain` times PyTorch's weights, on digits."""
     from pcbook import inference, network
     from pcbook.experiments import inference_cost
@@ -41,11 +47,11 @@ def _push(activation, gain, images=64):
     return tuple(float(a.norm() / b.norm()) for a, b in zip(pc, network.backprop_gradients(net, x, y), strict=True))
 
 
-def _first(gain):
+def _first(gain: float) -> float:
     return _push("linear", float(gain))[0]
 
 
-def _judge_even(answer):
+def _judge_even(answer: object) -> str | None:
     gains = checks.positive("answer", answer)
     if gains.shape != (3,):
         raise ValueError(f"answer has shape {gains.shape}: must be three gains, for linear, tanh and ReLU")
@@ -53,14 +59,14 @@ def _judge_even(answer):
     spread = {a: max(p) / min(p) for a, p in ((a, _push(a, float(g))) for a, g in zip(names, gains, strict=True))}
     if max(spread.values()) <= _EVEN:
         return None
-    worst = max(spread, key=spread.get)
+    worst = max(spread, key=spread.__getitem__)
     return (
         f"In the {worst} network the layer that PC pushes hardest gets {spread[worst]:.3g} times as much as the least. "
         "What must signals do on their way up, so that BP's top layers get to hear the input?"
     )
 
 
-def _prices(activation, average=np.mean):
+def _prices(activation: str, average: Callable[[list[float]], float] = np.mean) -> tuple[float, float]:
     """An update of PC in updates of BP, by processor time over the whole runs, and the price of a tie."""
     both = _runs(activation)
     bp, pc = (average([run.seconds(run.steps[-1]) / run.steps[-1] for run in runs]) for runs in both)

@@ -3,17 +3,22 @@
 import dataclasses
 import itertools
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pcbook import chains
 from pcbook.exercises.exercise import Exercise
 
+if TYPE_CHECKING:
+    from pcbook.experiments.deep_chains_record import Setting
 
-def _growth(pair, algorithm="PC"):
+
+def _growth(pair: int, algorithm: str = "PC") -> Callable[[float, float, float], float]:
     """How fast ½(w_{l+1}² − w_l²) grows in a chain of three weights, l = `pair`, for x = 1 and y = −1."""
 
-    def rate(w1, w2, w3):
+    def rate(w1: float, w2: float, w3: float) -> float:
         one = np.ones((1, 1))
         w = np.array([[w1, w2, w3]], dtype=float)
         flow = -w[0] * chains.gradient(algorithm, w, one, -one)[0]
@@ -22,7 +27,7 @@ def _growth(pair, algorithm="PC"):
     return rate
 
 
-def _sharpness(algorithm, depth=10, h=1e-5):
+def _sharpness(algorithm: str, depth: int = 10, h: float = 1e-5) -> float:
     """The largest eigenvalue of the Hessian where all weights have size 1 and the chain solves y = −x, x = 1."""
     point = np.ones(depth + 1)
     point[0] = -1
@@ -32,18 +37,18 @@ def _sharpness(algorithm, depth=10, h=1e-5):
     return np.linalg.eigvalsh((up - down) / (2 * h))[-1]
 
 
-def _largest(factor=2.0):
+def _largest(factor: float = 2.0) -> tuple[float, ...]:
     return tuple(factor / _sharpness(algorithm) for algorithm in ("BP", "PC"))
 
 
-def _factor(batch):
+def _factor(batch: int) -> float:
     """What a summed energy does to PC's step, over what a mean without the ½ does to BP's, for one output."""
     error = np.arange(1, batch + 1) + 1e-20j  # a complex step: the imaginary part is the derivative
     energy, loss = np.sum(error**2) / 2, np.mean(error**2)
     return energy.imag / loss.imag
 
 
-def _blocks(longest=8):
+def _blocks(longest: int = 8) -> float:
     """The expected number of blocks: the share of falling orders of k means, summed over k, by trying them all."""
     shares = (
         sum(all(a > b for a, b in itertools.pairwise(order)) for order in itertools.permutations(range(k)))
@@ -53,7 +58,7 @@ def _blocks(longest=8):
     return sum(shares)
 
 
-def _judge_choice(answer):
+def _judge_choice(answer: object) -> str | None:
     from pcbook.experiments.deep_chains_record import Setting, race
 
     if not isinstance(answer, list | tuple) or [type(part) for part in answer] != [Setting, Setting]:
@@ -74,7 +79,7 @@ def _judge_choice(answer):
     )
 
 
-def _changed(**choices):
+def _changed(**choices: Any) -> "Setting":
     from pcbook.experiments.deep_chains_record import PAPER
 
     return dataclasses.replace(PAPER, **choices)

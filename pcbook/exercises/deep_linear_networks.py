@@ -1,6 +1,7 @@
 """Exercises of book/deep-linear-networks: scales, the edge of a saddle, widths, symmetries, rescalings."""
 
 import functools
+import math
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from pcbook.exercises.exercise import Exercise
 _FIRST, _SECOND = np.array([[1.0, 0.5], [-0.5, 2.0]]), np.array([[1.0, -1.0]])
 
 
-def _scale(depth):
+def _scale(depth: int) -> float:
     """S/I of an orthogonal network."""
     import torch
 
@@ -20,7 +21,7 @@ def _scale(depth):
     return torch.trace(linear_theory.output_scale(net)).item() / 3
 
 
-def _speed(w3):
+def _speed(w3: float) -> float:
     """How fast PC moves the last of three weights at (0, 0, w3), for x = 1 and y = −1."""
     import torch
 
@@ -32,11 +33,11 @@ def _speed(w3):
 
 
 @functools.cache
-def _widths(skips=True):
+def _widths(skips: bool = True) -> tuple[int, ...]:
     """The smallest widths at which 1/s reaches 0.9 and 0.99 in 100 layers of μPC, by bisection."""
     from pcbook import linear_theory
 
-    def reached(width, ratio):
+    def reached(width: int, ratio: float) -> bool:
         return linear_theory.expected_output_scale([width] * 101, "mupc", skips=skips) <= 1 / ratio
 
     found = []
@@ -49,13 +50,13 @@ def _widths(skips=True):
     return tuple(found)
 
 
-def _copies(*hidden):
+def _copies(*hidden: int) -> int:
     from pcbook import symmetries
 
-    return np.prod([sum(1 for _ in symmetries.signed_permutations(n)) for n in hidden])
+    return math.prod(sum(1 for _ in symmetries.signed_permutations(n)) for n in hidden)
 
 
-def _energies(first, second):
+def _energies(first: np.ndarray, second: np.ndarray) -> float:
     """ℱ* over ℒ of two networks, averaged over residuals of unit size: 1/S, since there is one output."""
     import torch
 
@@ -65,7 +66,7 @@ def _energies(first, second):
     return 1 / linear_theory.output_scale(net).item()
 
 
-def _judge_rescale(answer):
+def _judge_rescale(answer: object) -> str | None:
     if not isinstance(answer, list | tuple) or len(answer) != 2:
         raise ValueError(f"answer = {answer!r}: must be the two matrices W1 (2, 2) and W2 (1, 2)")
     first, second = (checks.array(f"answer[{i}]", part) for i, part in enumerate(answer))

@@ -1,12 +1,20 @@
 """Exercises of book/deep-trust-region: ranks, what inference leaves, the moved update, a long printed one."""
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from pcbook import checks
 from pcbook.exercises.exercise import Exercise
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def _flat(sizes):
+    from pcbook import network
+
+
+def _flat(sizes: Sequence[int]) -> tuple[int, int]:
     """The rank of H_L, and how many directions of activity space are flat for the loss."""
     import torch
 
@@ -18,7 +26,7 @@ def _flat(sizes):
     return rank, len(matrix) - rank
 
 
-def _chain(weights, activation="linear"):
+def _chain(weights: Iterable[float], activation: str = "linear") -> "network.PCN":
     import torch
 
     from pcbook import network
@@ -26,14 +34,14 @@ def _chain(weights, activation="linear"):
     return network.PCN([torch.tensor([[float(w)]], dtype=torch.float64) for w in weights], activation)
 
 
-def _left(w, hidden):
+def _left(w: float, hidden: int) -> float:
     """The share of the residual that inference leaves at the output of a chain: 1/S."""
     from pcbook import linear_theory
 
     return 1 / linear_theory.output_scale(_chain([w] * (int(hidden) + 1))).item()
 
 
-def _linear_networks():
+def _linear_networks() -> "dict[str, list[network.PCN] | list[Tensor]]":
     from pcbook.experiments import deep_taylor
 
     problems = [deep_taylor.random_problem(seed, 3, "linear") for seed in (3, 4)]
@@ -41,16 +49,16 @@ def _linear_networks():
     return {"net": [p.net for p in problems], "x": [p.x for p in problems], "y": targets}
 
 
-def _exact(net, x, y):
+def _exact(net: "network.PCN", x: "Tensor", y: "Tensor") -> "list[Tensor]":
     from pcbook import inference
 
     return inference.solve(net, x, y, rtol=1e-9).weight_gradients()
 
 
-def _hidden(name):
+def _hidden(name: str) -> "Callable[[network.PCN, Tensor, Tensor], list[Tensor]]":
     """A formula for the hidden layers' gradients, completed by backpropagation's for the last layer."""
 
-    def gradients(net, x, y):
+    def gradients(net: "network.PCN", x: "Tensor", y: "Tensor") -> "list[Tensor]":
         from pcbook import network, taylor
 
         return [*getattr(taylor, name)(net, x, y), network.backprop_gradients(net, x, y)[-1]]
@@ -58,7 +66,7 @@ def _hidden(name):
     return gradients
 
 
-def _judge_long(answer):
+def _judge_long(answer: object) -> str | None:
     weights = checks.nonzero("answer", answer)
     if weights.shape != (4,):
         raise ValueError(f"answer has shape {weights.shape}: must be the four weights w1, …, w4")

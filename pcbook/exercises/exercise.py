@@ -1,13 +1,13 @@
 """What an exercise expects, which slips it knows by name, and what it replies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 # Slips that need no knowledge of the exercise: what the reader hears, and what makes the right answer that wrong one.
-SLIPS = {
+SLIPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "The sign is turned: which way does it go?": lambda right: -right,
     "You are off by a factor of 2: it is twice what it should be.": lambda right: 2 * right,
     "You are off by a factor of 2: it is half of what it should be.": lambda right: right / 2,
@@ -25,15 +25,15 @@ class Reply:
     right: bool
     text: str
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.right
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{'Right.' if self.right else 'Not yet.'} {self.text}"
 
     __repr__ = __str__
 
-    def _repr_markdown_(self):
+    def _repr_markdown_(self) -> str:
         return f"**{'✓ Right.' if self.right else '✗ Not yet.'}** {self.text}"
 
 
@@ -57,17 +57,18 @@ class Exercise:
     rtol: float = 1e-2
     atol: float = 1e-9
 
-    def reply(self, answer, attempt=0):
+    def reply(self, answer: object, attempt: int = 0) -> Reply:
         """The `Reply` to `answer`; `attempt` counts the wrong ones before. `ValueError` if it is no answer at all."""
         wrong = self._wrong(answer)
         if wrong is None:
             return Reply(True, self.why)
         return Reply(False, wrong or self.hints[min(attempt, len(self.hints) - 1)])
 
-    def _wrong(self, answer):
+    def _wrong(self, answer: object) -> str | None:
         """None if the answer is right, the name of the slip if it is a known one, else an empty sentence."""
         if self.judge is not None:
             return self.judge(answer)
+        assert self.expected is not None  # where there is no judge
         found, right = self.values(answer), self.values(self.expected())
         if self._same(found, right):
             return None
@@ -83,10 +84,10 @@ class Exercise:
             return f"It has the shape {found.shape}; asked for is {self.asks}.{turned}"
         return ""
 
-    def _same(self, found, right):
+    def _same(self, found: np.ndarray, right: np.ndarray) -> bool:
         return found.shape == right.shape and np.allclose(found, right, rtol=self.rtol, atol=self.atol)
 
-    def values(self, answer):
+    def values(self, answer: object) -> np.ndarray:
         """The answer as one array; a function's (or a sympy expression's) values at the points of `at`."""
         try:
             if not self.at:
@@ -98,7 +99,7 @@ class Exercise:
             raise ValueError(f"answer = {answer!r}: must be {self.asks} ({error})") from None
 
 
-def _evaluate(answer, point):
+def _evaluate(answer: Any, point: Mapping[str, Any]) -> Any:
     if hasattr(answer, "free_symbols"):  # sympy: symbols count by their names, whatever is assumed about them
         unknown = {symbol.name for symbol in answer.free_symbols} - point.keys()
         if unknown:
@@ -110,7 +111,7 @@ def _evaluate(answer, point):
         return answer(*point.values())
 
 
-def _array(value):
+def _array(value: Any) -> np.ndarray:
     """Numbers, arrays, tensors, sympy numbers and lists of matrices as one finite float64 array."""
     if isinstance(value, list | tuple) and all(map(np.ndim, value)) and len({np.shape(v) for v in value}) > 1:
         value = np.concatenate([np.ravel(v) for v in value])

@@ -11,7 +11,7 @@ _draw = _rng.normal(size=(5, 6))
 _positive = np.exp(_rng.normal(size=(2, 6)))
 
 
-def _safe(level):
+def _safe(level: float) -> tuple[float, float]:
     """The η at which the factor is `level` for w2 = 1, and the |w2| at which it is for η = 0.1."""
     return (
         brentq(lambda eta: onemlp.contraction(1.0, eta) - level, 1e-3, 10),
@@ -19,22 +19,22 @@ def _safe(level):
     )
 
 
-def _worst(*etas):
+def _worst(*etas: float) -> float:
     """The largest |factor| over |w2| ≤ 1 after one step of each size."""
     w2 = np.linspace(-1, 1, 2001)
     return np.abs(np.prod([onemlp.contraction(w2, eta) for eta in etas], axis=0)).max()
 
 
-def _best_constant():
+def _best_constant() -> float:
     return minimize_scalar(_worst, bounds=(0.01, 1), method="bounded").x
 
 
-def _steps(share):
+def _steps(share: float) -> tuple[float, ...]:
     """Steps until at most `share` is left, with η = 0.1 and with the best constant η."""
     return tuple(np.ceil(np.log(share) / np.log(_worst(eta))) for eta in (0.1, _best_constant()))
 
 
-def _judge_schedule(answer):
+def _judge_schedule(answer: object) -> str | None:
     etas = checks.positive("answer", answer)
     if etas.shape != (3,):
         raise ValueError(f"answer has shape {etas.shape}: must be three step sizes")

@@ -1,6 +1,7 @@
 """Exercises of book/landscape: the line w1 = 0, step sizes, batches, wider starts."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
@@ -10,19 +11,19 @@ from pcbook.exercises.exercise import Exercise
 from pcbook.experiments import toy
 
 
-def _speed(w2):
+def _speed(w2: float) -> float:
     return onemlp.update("PC", (0.0, w2), 1.0, -1.0)[1]
 
 
-def _fastest(function):
+def _fastest(function: Callable[[float], float]) -> float:
     return minimize_scalar(lambda w2: -function(w2), bounds=(0, 3), method="bounded").x
 
 
-def _at(level):
+def _at(level: float) -> float:
     return brentq(lambda w2: onemlp.contraction(w2, 0.1) - level, 0, 10)
 
 
-def _moments(size):
+def _moments(size: int) -> np.ndarray:
     """Mean and standard deviation of the batch mean of x², for both readings: exact, by quadrature."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(8)
     rows = []
@@ -33,7 +34,7 @@ def _moments(size):
 
 
 @functools.cache
-def _differences(scale):
+def _differences(scale: float) -> list[float]:
     """Mean differences PC − BP of the closest approach and of the detour."""
     bp, pc = (toy.training(name, 1000, seed=1, scale=scale) for name in ("BP", "PC"))
     return [np.mean(pc.nearest_to_saddle - bp.nearest_to_saddle), np.mean(pc.detour - bp.detour)]

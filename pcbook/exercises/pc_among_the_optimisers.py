@@ -1,6 +1,7 @@
 """Exercises of book/pc-among-the-optimisers: first steps, what S adds, ranks, frugal batches."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -8,14 +9,14 @@ from pcbook import checks, onemlp
 from pcbook.exercises.exercise import Exercise
 
 
-def _nearer(start):
+def _nearer(start: np.ndarray) -> float:
     """Cosine of PC's first step with Adam's, less that of BP's, on the 1MLP with x = 1 and y = −1."""
     bp, pc = (onemlp.update(name, start, 1.0, -1.0) for name in ("BP", "PC"))
     adam = np.sign(bp)
     return float(pc @ adam / np.linalg.norm(pc) - bp @ adam / np.linalg.norm(bp)) / np.sqrt(2)
 
 
-def _judge_ways(answer):
+def _judge_ways(answer: object) -> str | None:
     starts = checks.nonzero("answer", answer)
     if starts.shape != (2, 2):
         raise ValueError(f"answer has shape {starts.shape}: must be two starts ((w1, w2), (w1, w2))")
@@ -30,12 +31,12 @@ def _judge_ways(answer):
     )
 
 
-def _at_edge(name):
+def _at_edge(name: str) -> Callable[[float], np.ndarray]:
     return lambda w2: onemlp.update(name, (0.0, w2), 1.0, -1.0)
 
 
 @functools.cache
-def _ranks(updates=30):
+def _ranks(updates: int = 30) -> dict[str, tuple[int, int]]:
     """Ranks of the updates of W_1 after single samples of the digits: {method: the first one's, the last one's}."""
     import torch
 
@@ -55,21 +56,21 @@ def _ranks(updates=30):
     return {name: (found[0][name], found[-1][name]) for name in found[0]}
 
 
-def _last_ranks(**other):
+def _last_ranks(**other: int) -> tuple[int, int, int]:
     ranks = {name: last for name, (_, last) in _ranks().items()} | other
     return ranks["BP"], ranks["PC"], ranks["Adam"]
 
 
-def _frugal(count="samples"):
+def _frugal(count: str = "samples") -> tuple[int, ...]:
     """The batch size with the fewest samples (or steps) to convergence on the digits, of BP and of PC."""
     from pcbook.experiments import batch_sizes, readings
 
-    def spent(size, algorithm):
+    def spent(algorithm: str, size: int) -> float:
         steps = 1 + readings.batch_steps("digits", size, algorithm)
         return np.exp(np.log(steps).mean()) * (size if count == "samples" else 1)
 
     sizes = batch_sizes.sizes("digits")
-    return tuple(min(sizes, key=lambda size, a=algorithm: spent(size, a)) for algorithm in ("BP", "PC"))
+    return tuple(min(sizes, key=functools.partial(spent, algorithm)) for algorithm in ("BP", "PC"))
 
 
 EXERCISES = {

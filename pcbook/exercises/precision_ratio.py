@@ -1,6 +1,7 @@
 """Exercises of book/precision-ratio: scales, the branch, mean gaps, the rate of escape, a good γ."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import brentq
@@ -12,21 +13,21 @@ from pcbook.experiments import toy
 _START, _TASK, _RATE = (1.0, 0.6), (1.0, toy.SLOPE), 0.05
 
 
-def _path(gamma, steps):
+def _path(gamma: float, steps: int) -> np.ndarray:
     pair = onemlp.precisions(gamma)
     return onemlp.descent("PC", _START, [_TASK] * steps, _RATE, *pair)
 
 
 @functools.cache
-def _branch():
+def _branch() -> float:
     return brentq(lambda log: np.sign(_path(10**log, 600)[-1, 1]), 0, np.log10(2), xtol=1e-4)
 
 
-def _gap(limit):
+def _gap(limit: str) -> Callable[[float], float]:
     """The mean share of the limit's energy that is missing, over w2 ~ U(−1, 1), as a function of γ."""
     w2 = np.linspace(1e-6, 1, 200_001)
 
-    def missing(gamma):
+    def missing(gamma: float) -> float:
         if limit == "BP":
             return 1 - np.mean(onemlp.equilibrated_energy(0.3, w2, *_TASK, pi1=gamma) / onemlp.loss(0.3, w2, *_TASK))
         energy = onemlp.equilibrated_energy(0.3, w2, *_TASK, pi2=1 / gamma)
@@ -35,22 +36,22 @@ def _gap(limit):
     return missing
 
 
-def _rate(gamma, which=0):
+def _rate(gamma: float, which: int = 0) -> np.ndarray:
     return np.abs(np.linalg.eigvalsh(onemlp.equilibrated_energy_hessian(0.0, 0.0, *_TASK, pi1=gamma))[..., which])
 
 
-def _arrival(path):
+def _arrival(path: np.ndarray) -> float:
     losses = onemlp.loss(*path.T, *_TASK)
-    return int(np.argmax(losses < toy.TOLERANCE)) if np.any(losses < toy.TOLERANCE) else None
+    return int(np.argmax(losses < toy.TOLERANCE)) if np.any(losses < toy.TOLERANCE) else np.inf
 
 
-def _judge_dial(answer):
+def _judge_dial(answer: object) -> str | None:
     gamma = checks.scalar("answer", answer)
     bp = _arrival(onemlp.descent("BP", _START, [_TASK] * 600, _RATE))
     pc = _arrival(_path(gamma, 600))
-    if pc is not None and pc < 0.9 * bp:
+    if pc < 0.9 * bp:
         return None
-    needs = "does not arrive in 600 steps" if pc is None else f"needs {pc} steps"
+    needs = "does not arrive in 600 steps" if pc == np.inf else f"needs {pc} steps"
     return (
         f"BP needs {bp} steps, and PC with γ = {gamma:g} {needs}. On which branch does it end, and what is on its way?"
     )

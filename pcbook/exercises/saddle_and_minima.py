@@ -9,25 +9,25 @@ from pcbook.exercises.exercise import Exercise
 _HESSIANS = {"BP": onemlp.loss_hessian, "PC": onemlp.equilibrated_energy_hessian}
 
 
-def _eigenvalues(name, x=1.0, y=-1.0, w=(0.0, 0.0)):
+def _eigenvalues(name: str, x: float = 1.0, y: float = -1.0, w: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
     return np.linalg.eigvalsh(_HESSIANS[name](*w, x, y))
 
 
-def _slope(ratio):
+def _slope(ratio: float) -> float:
     """The q = |y/x| at which PC leaves the saddle `ratio` times as fast as BP."""
     return brentq(lambda y: _eigenvalues("PC", 1, y)[0] - ratio * _eigenvalues("BP", 1, y)[0], 1e-3, 50)
 
 
-def _flattest(name):
+def _flattest(name: str) -> float:
     top = minimize_scalar(lambda w2: _eigenvalues(name, w=(-1 / w2, w2))[1], bounds=(0.3, 4), method="bounded")
     return top.x
 
 
-def _times(growth, which=0):
+def _times(growth: float, which: int = 0) -> np.ndarray:
     return np.array([np.log(growth) / abs(_eigenvalues(name)[which]) for name in ("BP", "PC")])
 
 
-def _judge_starts(answer):
+def _judge_starts(answer: object) -> str | None:
     w0 = checks.pairs("answer", answer)
     if w0.ndim != 2 or len(np.unique(w0, axis=0)) < 50:
         raise ValueError(f"answer has shape {w0.shape}: must be (n, 2), with at least 50 different starts")

@@ -10,25 +10,25 @@ _START, _HARD = np.array([0.5, 0.3]), np.array([0.5, 0.5])
 _w2, _pi1, _pi2 = np.array([[0.3, -1.2, 2.0, 0.7], [1.0, 2.0, 0.5, 4.0], [1.0, 0.5, 3.0, 1.0]])
 
 
-def _gradient(w):
+def _gradient(w: np.ndarray) -> np.ndarray:
     return onemlp.loss_gradient(*w, _X, _Y)
 
 
-def _hessian(w):
+def _hessian(w: np.ndarray) -> np.ndarray:
     return onemlp.loss_hessian(*w, _X, _Y)
 
 
-def _lowest(s):
+def _lowest(s: float) -> float:
     axis = np.linspace(-s, s, 21)
     return np.linalg.eigvalsh(onemlp.loss_hessian(*np.meshgrid(axis, axis), _X, _Y))[..., 0].min()
 
 
-def _share(w2, gamma):
+def _share(w2: onemlp.Real, gamma: onemlp.Real) -> np.ndarray:
     """The share of the loss that inference gains, at a w1 and a task that do not matter."""
     return 1 - onemlp.equilibrated_energy(0.4, w2, _X, _Y, pi1=gamma) / onemlp.loss(0.4, w2, _X, _Y)
 
 
-def _factor(w2, pi1, pi2):
+def _factor(w2: onemlp.Real, pi1: onemlp.Real, pi2: onemlp.Real) -> np.ndarray:
     """The right-hand side of Eq. 7 for w1 over the exact gradient."""
     z_t, z = 0.4 * _X, onemlp.equilibrium(0.4, w2, _X, _Y, pi1, pi2)
     bp = pi2 * onemlp.loss_gradient(0.4, w2, _X, _Y)[..., 0]
@@ -36,7 +36,7 @@ def _factor(w2, pi1, pi2):
     return (-(z - z_t) * _X + bp) / exact
 
 
-def _judge_hard_case(answer):
+def _judge_hard_case(answer: object) -> str | None:
     step = checks.array("answer", answer)
     if step.shape != (2,):
         raise ValueError(f"answer has shape {step.shape}: must be one step (Δw1, Δw2)")
@@ -51,7 +51,7 @@ def _judge_hard_case(answer):
     return f"It lowers the model by {found:.3g}; {best:.3g} is possible. Use the whole radius, also across the line."
 
 
-def _judge_geometry(answer):
+def _judge_geometry(answer: object) -> str | None:
     geometry = checks.array("answer", answer)
     if geometry.shape != (2, 2) or not np.allclose(geometry, geometry.T):
         raise ValueError(f"answer = {geometry.tolist()}: must be a symmetric 2 × 2 matrix")
@@ -59,7 +59,7 @@ def _judge_geometry(answer):
         return "It is not positive definite, so the region has no edge in some direction."
     g = _gradient(_START)
 
-    def after(a):
+    def after(a: np.ndarray) -> np.ndarray:
         direction = -np.linalg.solve(a, g)
         return onemlp.loss(*(_START + direction / np.linalg.norm(direction)), _X, _Y)
 

@@ -1,5 +1,7 @@
 """Exercises of book/which-way: the closest solution, the diagonal, same places, Newton."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from pcbook import data, onemlp
@@ -7,7 +9,7 @@ from pcbook.exercises.exercise import Exercise
 from pcbook.experiments import toy
 
 
-def _corner():
+def _corner() -> float:
     """The a beyond which (1, −1) is no longer the solution closest to (a, −a), by bisection."""
     low, high = 1.0, 3.0
     for _ in range(40):
@@ -17,11 +19,11 @@ def _corner():
     return low
 
 
-def _step(name):
+def _step(name: str) -> Callable[[float], np.ndarray]:
     return lambda a: onemlp.update(name, (a, a), 1.0, toy.SLOPE)
 
 
-def _leads():
+def _leads() -> tuple[float, float]:
     """PC's lead at the third batch: each on its own path, and both at BP's places."""
     w0, generator = toy.starts(6000, seed=11), np.random.default_rng(11)
     batches = list(data.toy_batches(generator, 3, 6000))
@@ -30,9 +32,9 @@ def _leads():
     return cosines["PC"] - cosines["BP"], toy.alignment_gain(ends["BP"]).mean()
 
 
-def _indefinite(scale, damping=2.0):
+def _indefinite(scale: float, damping: float = 2.0) -> float:
     w = toy.starts(40_000, seed=1, scale=scale)
-    return np.mean(np.linalg.eigvalsh(onemlp.loss_hessian(*w.T, 1.0, toy.SLOPE))[:, 0] < -damping)
+    return float(np.mean(np.linalg.eigvalsh(onemlp.loss_hessian(*w.T, 1.0, toy.SLOPE))[:, 0] < -damping))
 
 
 EXERCISES = {

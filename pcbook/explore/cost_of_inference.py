@@ -1,10 +1,13 @@
 """Explorers and figures of the chapter on the cost of inference."""
 
 import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 import torch
+from numpy.typing import ArrayLike
 
 from pcbook import figures, inference, network, sliders
 from pcbook.experiments import inference_cost
@@ -13,18 +16,20 @@ from pcbook.network import PCN
 STEP, TOLERANCE, PAPER = 0.1, 1e-3, 1000  # η, what counts as arrived, and the paper's T
 DEPTHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
 
+Row = Mapping[str, Any]  # of a recorded benchmark
 
-def steps_needed(depth, weight, step_size=STEP, tolerance=TOLERANCE):
+
+def steps_needed(depth: int, weight: float, step_size: float = STEP, tolerance: float = TOLERANCE) -> float:
     """Euler steps until the slowest direction has shrunk to `tolerance`, by the eigenvalues of `chain_spectrum`."""
     factor = np.abs(1 - step_size * inference_cost.chain_spectrum(depth, weight)).max()
     return np.log(tolerance) / np.log(factor)
 
 
-def steps_explorer():
+def steps_explorer() -> sliders.Explorer:
     """T3, T4: the directions' contraction over Euler's steps, and the steps that the slowest one needs, over depth."""
     t = np.unique(np.round(np.geomspace(1, 3000, 50)))
 
-    def draw(depth, weight):
+    def draw(depth: int, weight: float) -> list[go.Figure]:
         values = np.abs(1 - STEP * inference_cost.chain_spectrum(depth, weight))
         left = go.Figure(layout={"title": {"text": "Distance left, each direction"}})
         for factor in (values[k] for k in np.unique(np.linspace(0, depth - 1, 8).astype(int))):
@@ -58,7 +63,7 @@ def steps_explorer():
     )
 
 
-def spectra_figure(activities, errors):
+def spectra_figure(activities: np.ndarray, errors: np.ndarray) -> go.Figure:
     """The Hessian's eigenvalues in the activities and in the errors, both sorted."""
     fig = go.Figure(layout={"title": {"text": "Eigenvalues of the Hessian of the energy"}})
     looks = ((figures.COLOURS["PC"], "square"), (figures.NEUTRAL[0], "diamond"))
@@ -70,7 +75,7 @@ def spectra_figure(activities, errors):
 
 
 @functools.cache
-def _ablation(gain, depth=6, iterations=6, seed=0):
+def _ablation(gain: float, depth: int = 6, iterations: int = 6, seed: int = 0) -> dict[str, list[float]]:
     """{variant: errors after each iteration} on one batch of digits, the weights multiplied by `gain`."""
     net, (x, y) = inference_cost.digits_net("tanh", seed, depth), inference_cost.batch()
     net = PCN([gain * w for w in net.weights], "tanh")
@@ -79,10 +84,10 @@ def _ablation(gain, depth=6, iterations=6, seed=0):
     return {k: [inference_cost.weight_error(g, exact) for g in run] for k, run in runs.items()}
 
 
-def ablation_explorer():
+def ablation_explorer() -> sliders.Explorer:
     """B4: the weight gradients' error after each iteration, with the devices added one by one."""
 
-    def draw(gain):
+    def draw(gain: float) -> go.Figure:
         found = _ablation(gain)
         fig = figures.curves(
             np.arange(1, 7),
@@ -112,13 +117,13 @@ def ablation_explorer():
 START, KINK_STEPS = 0.5, 80
 
 
-def kink_net(slope):
+def kink_net(slope: float) -> PCN:
     """x → z₁ → z₂ → y with one ReLU unit each: W = (0.5, ±2, 1) and x = 1, so that z₁ starts at ½."""
     weights = (START, 2.0 * slope, 1.0)
     return PCN([torch.full((1, 1), w, dtype=torch.float64) for w in weights], "relu")
 
 
-def kink_energy(slope, target, z):
+def kink_energy(slope: float, target: float, z: ArrayLike) -> np.ndarray:
     """F over z₁ (n,), with z₂ where it is lowest: at (φ(u₂) + y)/2."""
     net, z = kink_net(slope), torch.as_tensor(z)[:, None]
     x, y = torch.ones_like(z), torch.full_like(z, target)
@@ -126,7 +131,7 @@ def kink_energy(slope, target, z):
     return network.energy(net, [z, above], x, y).numpy()
 
 
-def kink_path(slope, target, steps=KINK_STEPS):
+def kink_path(slope: float, target: float, steps: int = KINK_STEPS) -> np.ndarray:
     """z₁ over Euler's steps from the feedforward pass, (steps + 1,)."""
     net, x, y = kink_net(slope), *(torch.tensor([[v]], dtype=torch.float64) for v in (1.0, target))
     z, path = network.forward(net, x)[:-1], []
@@ -136,19 +141,19 @@ def kink_path(slope, target, steps=KINK_STEPS):
     return np.array(path)
 
 
-def kink_explorer():
+def kink_explorer() -> sliders.Explorer:
     """Where the energy of one ReLU unit is least, and whether Euler finds it."""
     grid = np.linspace(-1.0, 1.5, 101)
 
-    def draw(target, slope):
-        slope = {"w₂ = 2": 1, "w₂ = −2": -1}[slope]
-        values, path = kink_energy(slope, target, grid), kink_path(slope, target)
+    def draw(target: float, slope: str) -> list[go.Figure]:
+        sign = {"w₂ = 2": 1, "w₂ = −2": -1}[slope]
+        values, path = kink_energy(sign, target, grid), kink_path(sign, target)
         left = go.Figure(layout={"title": {"text": "Energy over z₁"}})
         line = {"color": figures.COLOURS["PC"], "width": 2.5}
         left.add_scatter(x=grid, y=values, mode="lines", line=line, showlegend=False)
         for name, z, symbol in (("start", path[:1], "circle-open"), ("last steps", path[-6:], "x")):
             marker = {"symbol": symbol, "size": 11, "color": figures.NEUTRAL[0]}
-            height = kink_energy(slope, target, z)
+            height = kink_energy(sign, target, z)
             left.add_scatter(x=z, y=height, mode="markers", marker=marker, name=name)
         left.update_xaxes(title_text="z₁").update_yaxes(title_text="energy ℱ", range=[0, 4])
         right = go.Figure(layout={"title": {"text": "Euler's z₁"}})
@@ -171,7 +176,7 @@ def kink_explorer():
     )
 
 
-def preactivations_figure(found):
+def preactivations_figure(found: Mapping[str, np.ndarray]) -> go.Figure:
     """Histogram of u in the last hidden layer at the equilibria, from {name: array}, relative to their spread."""
     fig = go.Figure(layout={"title": {"text": "Preactivations at the equilibrium"}})
     edges = np.linspace(-2, 2, 62)
@@ -188,7 +193,7 @@ def preactivations_figure(found):
     return fig.update_yaxes(title_text="share of units", type="log")
 
 
-def stall_figure(steps, residuals):
+def stall_figure(steps: figures.Values, residuals: Mapping[str, np.ndarray]) -> go.Figure:
     """Medians of the samples' residuals over Euler's steps, from {activation: values}."""
     fig = figures.curves(steps, residuals, "How far Euler is from rest", "Euler steps", "residual", True, True)
     for trace in fig.data:
@@ -209,17 +214,17 @@ LIBRARIES = {  # as the record names them: how the book does, colour, symbol
 }
 
 
-def _kind(row):
+def _kind(row: Row) -> str:
     return "Euler" if row["method"].startswith("Euler") and row["library"] == "pcbook" else row["library"]
 
 
-def bill_explorer(rows=None):
+def bill_explorer(rows: Sequence[Row] | None = None) -> sliders.Explorer:
     """T3, B4: price in BP steps against the weight gradients' error, from the rows of the record."""
     rows = inference_cost.recorded("inference-cost")["results"]["steps"] if rows is None else rows
     rows = [row for row in rows if row.get("error") and row.get("ratio")]
     limits = [[np.floor(np.log10(min(v))) - 0.2, np.ceil(np.log10(max(v))) + 0.2] for v in _extent(rows)]
 
-    def draw(activation):
+    def draw(activation: str) -> go.Figure:
         fig = go.Figure(layout={"title": {"text": f"Price and accuracy, {activation}"}, "height": 500})
         for kind in dict.fromkeys(map(_kind, rows)):
             name, colour, symbol = LIBRARIES.get(kind, (kind, figures.GREY, "circle"))
@@ -256,20 +261,20 @@ def bill_explorer(rows=None):
     )
 
 
-def _extent(rows):
+def _extent(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
     return [row["error"] for row in rows], [row["ratio"] for row in rows] + [0.5]
 
 
 AXES = {"depth": "hidden layers", "width": "units a layer", "batch": "batch size", "classes": "outputs"}
 
 
-def scaling_explorer(rows=None):
+def scaling_explorer(rows: Sequence[Row] | None = None) -> sliders.Explorer:
     """B4: the solver's price in BP steps over depth, width, batch and outputs, from the rows of the record."""
     rows = inference_cost.recorded("inference-scaling")["results"]["rows"] if rows is None else rows
     ratios = [row["ratio"] for row in rows if row.get("ratio")]
     limits = [np.log10(min(ratios)) - 0.2, np.log10(max(ratios)) + 0.2]
 
-    def draw(axis):
+    def draw(axis: str) -> go.Figure:
         fig = go.Figure(layout={"title": {"text": f"Price over {AXES[axis]}"}, "height": 440})
         for activation, (colour, symbol) in figures.ACTIVATIONS.items():
             for start in ("PyTorch's default", "signals kept"):

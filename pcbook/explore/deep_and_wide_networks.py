@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,7 +12,7 @@ import torch
 from pcbook import figures, inference, network, sliders
 from pcbook.experiments import deep_wide
 from pcbook.experiments import deep_wide_record as reading
-from pcbook.experiments.deep_wide_record import ACTIVATIONS, AXES
+from pcbook.experiments.deep_wide_record import ACTIVATIONS, AXES, Run
 
 METHODS = {"BP": "bp", "PC": "pc"}
 SCALINGS = {"the book's, as PC's": "half", "averaged over outputs too": "mean"}
@@ -20,15 +21,15 @@ DRAWN = ("the batches' losses", "the epochs' means, till the stopping rule fires
 TITLES = {"linear": "Linear", "tanh": "Tanh", "relu": "ReLU"}
 
 
-def figure_four():
+def figure_four() -> list[go.Figure]:
     """F4 as the paper draws it: three panels, the mean over the seeds and its standard error, over all updates."""
     return [_panel(activation, 3, {}) for activation in ACTIVATIONS]
 
 
-def curves_explorer():
+def curves_explorer() -> sliders.Explorer:
     """F4 with its confounds: axis, BP's loss scaling, the grid of learning rates, and the stopping rule."""
 
-    def draw(axis, scaling, grid, drawn):
+    def draw(axis: str, scaling: str, grid: str, drawn: str) -> list[go.Figure]:
         choice = {"axis": axis, "scaling": SCALINGS[scaling], "grid": GRIDS[grid], "epochs": drawn == DRAWN[1]}
         return [_panel(activation, 0, choice) for activation in ACTIVATIONS]
 
@@ -48,7 +49,7 @@ def curves_explorer():
     )
 
 
-def _panel(activation, sem, choice):
+def _panel(activation: str, sem: float, choice: Mapping[str, Any]) -> go.Figure:
     """One activation's curves. `sem`: how many standard errors the band spans, 0 for the seeds' range."""
     axis, scaling = choice.get("axis", AXES[0]), choice.get("scaling", "half")
     record, grid = reading.recorded(), choice.get("grid", "paper")
@@ -73,13 +74,13 @@ def _panel(activation, sem, choice):
     return fig.update_yaxes(range=[0, 0.55])
 
 
-def _batches(runs, axis):
+def _batches(runs: Sequence[Run], axis: str) -> tuple[np.ndarray, np.ndarray]:
     """x (n,) on the mean of the seeds' clocks, and the losses (seeds, n) of runs up to the shortest one's end."""
     n = min(len(run.loss) for run in runs)
     return np.mean([run.axis(axis)[:n] for run in runs], axis=0), np.array([run.loss[:n] for run in runs])
 
 
-def _epochs(runs, axis):
+def _epochs(runs: Sequence[Run], axis: str) -> tuple[np.ndarray, np.ndarray]:
     """The same for the epochs' means, up to the one in which the paper's rule ends the first of the runs."""
     ends = [np.arange(1, 1 + len(run.results["epoch_loss"])) * reading.recorded().epoch for run in runs]
     n = min(int((end <= (run.stopped or np.inf) + 1).sum()) for run, end in zip(runs, ends, strict=True))
@@ -87,20 +88,29 @@ def _epochs(runs, axis):
     return x, np.array([run.results["epoch_loss"][:n] for run in runs])
 
 
-# What is drawn over the rates: a function from (activation, method) to [(rate, value; None where it is missing)],
-# the axis, and where the crosses of the missing ones stand.
-Measure = namedtuple("Measure", "values title log limits edge")
+# (activation, method) → [(rate, value; None where it is missing)]
+Measured = Callable[[str, str], list[tuple[float, float | None]]]
 
 
-def _after_one_epoch(quantity):
-    def values(activation, method):
+class Measure(NamedTuple):
+    """What is drawn over the rates: the values, the axis, and where the crosses of the missing ones stand."""
+
+    values: Measured
+    title: str
+    log: bool
+    limits: list[float]
+    edge: float
+
+
+def _after_one_epoch(quantity: Callable[[dict[str, Any]], float | None]) -> Measured:
+    def values(activation: str, method: str) -> list[tuple[float, float | None]]:
         tried = reading.recorded().tried(activation, method)
         return [(rate, quantity(results) if results["end"] == "batches" else None) for rate, results in tried]
 
     return values
 
 
-def _after_all(activation, method):
+def _after_all(activation: str, method: str) -> list[tuple[float, float | None]]:
     trained = reading.recorded().trained(activation, method)
     return [(rate, float(np.mean([run.last for run in runs]))) for rate, runs in trained.items()]
 
@@ -123,10 +133,10 @@ READINGS = {
 }
 
 
-def rates_explorer():
+def rates_explorer() -> sliders.Explorer:
     """C1, C3: what is reached at every learning rate, and where the paper's grid lies."""
 
-    def draw(measure, scaling):
+    def draw(measure: str, scaling: str) -> list[go.Figure]:
         _, title, log, limits, _ = MEASURES[measure]
         panels = []
         for activation in ACTIVATIONS:
@@ -152,7 +162,7 @@ def rates_explorer():
     )
 
 
-def _add_rates(fig, activation, name, method, coded, measure):
+def _add_rates(fig: go.Figure, activation: str, name: str, method: str, coded: str, measure: Measure) -> None:
     factor = deep_wide.effective(reading.recorded().configuration, coded, 1.0)
     values = [(rate / factor, value) for rate, value in measure.values(activation, method)]
     good, bad = ([v for v in values if (v[1] is None) == missing] for missing in (False, True))
@@ -164,7 +174,7 @@ def _add_rates(fig, activation, name, method, coded, measure):
     fig.add_scatter(x=x, y=[measure.edge] * len(x), mode="markers", marker=cross, showlegend=False, legendgroup=name)
 
 
-def push(activation, gain=1.0, seed=0, batch=64):
+def push(activation: str, gain: float = 1.0, seed: int = 0, batch: int = 64) -> np.ndarray:
     """‖∂F/∂W_l‖ / ‖∂L/∂W_l‖ for every layer of the paper's network at `gain` times its initial weights, on digits."""
     x, y, _, _ = deep_wide._dataset("digits", 1500)
     weights = network.init_weights([x.shape[1], *[500] * 10, y.shape[1]], seed)
@@ -174,7 +184,7 @@ def push(activation, gain=1.0, seed=0, batch=64):
     return np.array([float(a.norm() / b.norm()) for a, b in zip(pc, bp, strict=True)])
 
 
-def push_figure(ratios):
+def push_figure(ratios: Mapping[str, np.ndarray]) -> go.Figure:
     """The ratios of `push` for {activation: ratios}."""
     layers = np.arange(1, 1 + len(next(iter(ratios.values()))))
     fig = figures.curves(layers, ratios, "How much harder PC pushes", "layer l", "‖PC‖ / ‖BP‖", log_y=True)
@@ -191,17 +201,17 @@ LIVE = dataclasses.replace(
 
 
 @functools.cache
-def live_run(activation, method, rate, hidden, seed):
+def live_run(activation: str, method: str, rate: float, hidden: int, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
     """A small network trained now on the digits 8 × 8: (steps, losses averaged over four steps, end)."""
     c = dataclasses.replace(LIVE, hidden=hidden)
     results = deep_wide.run(c, deep_wide.final_cell(c, activation, method, "half", rate, seed), "cpu")["results"]
     return np.array(results["steps"]), np.array(results["loss"]), results["end"]
 
 
-def live_explorer():
+def live_explorer() -> sliders.Explorer:
     """F4 in small, trained while the reader waits."""
 
-    def draw(activation, rate, hidden, seed):
+    def draw(activation: str, rate: float, hidden: int, seed: int) -> go.Figure:
         fig = go.Figure(layout={"title": {"text": f"{TITLES[activation]}, {hidden} × 50 on digits"}, "height": 420})
         for name, method in METHODS.items():
             steps, loss, end = live_run(activation, method, rate, hidden, seed)
@@ -224,6 +234,6 @@ def live_explorer():
     )
 
 
-def threads():
+def threads() -> None:
     """Torch on one thread, as in the record: small networks are slower on many."""
     torch.set_num_threads(1)

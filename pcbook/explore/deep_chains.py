@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +26,7 @@ CRITERIA = {"lowest last loss": "loss", "fewest steps": "steps"}
 GRIDS = {"powers of ten": False, "with rates between": True}
 
 
-def losses_figure(setting, which="train"):
+def losses_figure(setting: record.Setting, which: str = "train") -> go.Figure:
     """Figs. 3 and 7: mean losses ± standard error over the steps, activations in rows and depths in columns."""
     traces = [
         trace | {"xaxis": f"x{k}", "yaxis": f"y{k}", "showlegend": trace["mode"] == "lines" and k == 1}
@@ -37,7 +38,7 @@ def losses_figure(setting, which="train"):
 
 
 @functools.cache
-def _nine_panels():
+def _nine_panels() -> go.Layout:
     """The layout, once for all frames."""
     titles = [f"{NAMES[a]}, L = {depth}" for a in NAMES for depth in PAPER_DEPTHS]
     space = {"horizontal_spacing": 0.04, "vertical_spacing": 0.1}
@@ -49,7 +50,7 @@ def _nine_panels():
     return fig.update_layout(height=620, legend={"y": -0.1}, margin={"t": 28}).layout
 
 
-def _band(curve, method):
+def _band(curve: tuple[np.ndarray, np.ndarray, np.ndarray], method: str) -> Iterator[figures.Trace]:
     """A filled band and a line; step 0 is drawn at 1, on the left edge of the logarithmic axis."""
     x, y, error = curve
     x, colour = np.maximum(x, 1)[1:], figures.COLOURS[method]
@@ -64,13 +65,13 @@ def _band(curve, method):
     yield {"x": x, "y": y, "mode": "lines", "name": method, "line": line} | group
 
 
-def losses_explorer():
+def losses_explorer() -> sliders.Explorer:
     """F3 with all its confounds: the paper's figure under other seeds, grids, scalings and stopping rules."""
 
-    def draw(seeds, edge, rule, scaling):
+    def draw(seeds: int, edge: float, rule: str, scaling: str) -> go.Figure:
         bp, pc = SCALINGS[scaling]
         return losses_figure(
-            record.Setting(seeds=_nearest(seeds, (3, 100)), edge=_nearest(edge), rule=RULES[rule], bp=bp, pc=pc)
+            record.Setting(seeds=int(_nearest(seeds, (3, 100))), edge=_nearest(edge), rule=RULES[rule], bp=bp, pc=pc)
         )
 
     return sliders.explore(
@@ -87,12 +88,14 @@ def losses_explorer():
     )
 
 
-def _nearest(value, values=deep_chains.EDGES):
+def _nearest(value: float, values: Sequence[float] = deep_chains.EDGES) -> float:
     """The recorded value that a live slider is closest to, on a logarithmic scale."""
     return min(values, key=lambda v: abs(np.log(v / value)))
 
 
-def ratios_figure(setting, event="hit", title="PC's steps over BP's", rate=None):
+def ratios_figure(
+    setting: record.Setting, event: str = "hit", title: str = "PC's steps over BP's", rate: float | None = None
+) -> go.Figure:
     """The ratio of steps and its 95 % interval over depth, for each activation; 1 is a draw."""
     fig = go.Figure(layout={"title": {"text": title}})
     for k, activation in enumerate(NAMES):
@@ -110,10 +113,10 @@ def ratios_figure(setting, event="hit", title="PC's steps over BP's", rate=None)
     return fig.update_yaxes(title_text="PC / BP", type="log", exponentformat="power", dtick=1, range=[-2.5, 1.5])
 
 
-def seeds_explorer():
+def seeds_explorer() -> sliders.Explorer:
     """F3 and its seeds: the ratios of steps with their intervals, from 3 seeds to 100."""
 
-    def draw(seeds, criterion):
+    def draw(seeds: int, criterion: str) -> list[go.Figure]:
         setting = replace(record.PAPER, seeds=max(2, int(seeds)), criterion=CRITERIA[criterion])
         return [
             ratios_figure(setting, title="Steps to loss < 0.01"),
@@ -147,7 +150,7 @@ CONFOUNDS = {
 }
 
 
-def confounds_figure(depth):
+def confounds_figure(depth: int) -> go.Figure:
     """The ratio of steps to the threshold, each confound changed alone, and all of them removed."""
     fig = go.Figure(layout={"title": {"text": f"PC's steps over BP's, L = {depth}"}, "height": 470})
     for k, activation in enumerate(NAMES):
@@ -164,10 +167,10 @@ def confounds_figure(depth):
     return fig.update_yaxes(**ticks, range=[len(CONFOUNDS) - 0.4, -0.6], zeroline=False)
 
 
-def edge_explorer():
+def edge_explorer() -> sliders.Explorer:
     """C3: steps over the learning rate, and the ratios at the best rate, as the grid grows and gets finer."""
 
-    def draw(edge, grid, activation):
+    def draw(edge: float, grid: str, activation: str) -> list[go.Figure]:
         setting = replace(record.FREE, edge=_nearest(edge), fine=GRIDS[grid])
         left = rates_figure(activation, setting, depth=5)
         right = ratios_figure(setting, title="PC's steps over BP's, best α each")
@@ -187,7 +190,7 @@ def edge_explorer():
     )
 
 
-def rates_figure(activation, setting, depth):
+def rates_figure(activation: str, setting: record.Setting, depth: int) -> go.Figure:
     """Mean steps to the threshold over the learning rate, and the best rate within the grid."""
     fig = go.Figure(layout={"title": {"text": f"{NAMES[activation]}, L = {depth}"}})
     for method in ("BP", "PC"):
@@ -205,10 +208,10 @@ def rates_figure(activation, setting, depth):
     return fig.update_yaxes(title_text="steps", type="log", exponentformat="power", dtick=1, range=[0.2, 4.6])
 
 
-def scaling_explorer():
+def scaling_explorer() -> sliders.Explorer:
     """C1: the same valleys and ratios when the two losses are scaled differently."""
 
-    def draw(scaling, edge, activation):
+    def draw(scaling: str, edge: float, activation: str) -> list[go.Figure]:
         bp, pc = SCALINGS[scaling]
         setting = replace(record.FREE, bp=bp, pc=pc, fine=False, edge=_nearest(edge))
         return [
@@ -229,10 +232,10 @@ def scaling_explorer():
     )
 
 
-def rule_explorer():
+def rule_explorer() -> sliders.Explorer:
     """C4 and T5: how many runs get to the threshold, with the plateau rule and without."""
 
-    def draw(rule, edge):
+    def draw(rule: str, edge: float) -> list[go.Figure]:
         setting = replace(record.FREE, rule=RULES[rule], edge=_nearest(edge), fine=False)
         return [_reached_figure(method, setting) for method in ("BP", "PC")]
 
@@ -247,7 +250,7 @@ def rule_explorer():
     )
 
 
-def _reached_figure(method, setting):
+def _reached_figure(method: str, setting: record.Setting) -> go.Figure:
     fig = go.Figure(layout={"title": {"text": f"{method}: runs that converge"}})
     for activation in NAMES:
         found = []
@@ -269,7 +272,9 @@ UPDATES = 200
 
 
 @functools.cache
-def descent(algorithm, depth, rate, size, updates=UPDATES):
+def descent(
+    algorithm: str, depth: int, rate: float, size: float, updates: int = UPDATES
+) -> tuple[np.ndarray, np.ndarray]:
     """|weights| and loss of a linear chain that starts with all weights near `size`; y = −x, x = 1."""
     w = (size * np.linspace(0.97, 1.03, depth + 1) * np.where(np.arange(depth + 1) == 0, -1, 1))[None]
     x, path, losses = np.ones((1, 1)), [], []
@@ -280,10 +285,10 @@ def descent(algorithm, depth, rate, size, updates=UPDATES):
     return np.array(path), np.minimum(losses, 1e3)
 
 
-def cascade_explorer():
+def cascade_explorer() -> sliders.Explorer:
     """Why: the weights of a chain on their way off the plateau, from one learning rate to another."""
 
-    def draw(rate, depth):
+    def draw(rate: float, depth: int) -> list[go.Figure]:
         updates = np.arange(UPDATES)
         panels = []
         for algorithm in ("BP", "PC"):

@@ -1,6 +1,7 @@
 """Explorers and figures of the chapter on deep linear networks: the metric, the origin, the wide limit."""
 
 import functools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -22,7 +23,7 @@ SCHEMES = {
 WIDTHS, LAYERS = (2, 4, 8, 16, 32, 64, 128), (2, 3, 4, 6, 8, 12, 16, 24, 32)
 
 
-def metric_explorer(gain=0.8, most=8, samples=400, seed=1):
+def metric_explorer(gain: float = 0.8, most: int = 8, samples: int = 400, seed: int = 1) -> sliders.Explorer:
     """B1 with two outputs: residuals of equal energy, and the outputs' noise, whose covariance S makes the metric."""
     rand = torch.Generator().manual_seed(seed)
     layers = [gain * w for w in network.init_weights([2] * (most + 1), rand, "he", dtype=torch.float64)]
@@ -30,7 +31,7 @@ def metric_explorer(gain=0.8, most=8, samples=400, seed=1):
     angle = np.linspace(0, 2 * np.pi, 121)
     circle = 2 * np.stack([np.cos(angle), np.sin(angle)])
 
-    def draw(depth):
+    def draw(depth: int) -> go.Figure:
         net = PCN(layers[most - depth :])
         origin = torch.zeros(samples, 2, dtype=torch.float64)
         output = network.sweep(net, origin, noise[: depth - 1]).output + noise[depth - 1]
@@ -56,11 +57,11 @@ def metric_explorer(gain=0.8, most=8, samples=400, seed=1):
     )
 
 
-def slice_explorer():
+def slice_explorer() -> sliders.Explorer:
     """ℒ and ℱ* of a chain over two numbers: a, the value of all lower weights, and b, the last weight."""
     lower, last = np.meshgrid(GRID, GRID)
 
-    def draw(depth):
+    def draw(depth: int) -> list[go.Figure]:
         residual = Y - last * lower ** (depth - 1) * X
         loss = residual**2 / 2
         scale = 1 + last**2 * sum(lower ** (2 * k) for k in range(depth - 1))
@@ -82,7 +83,7 @@ def slice_explorer():
     )
 
 
-def spectrum_figure(spectra):
+def spectrum_figure(spectra: Mapping[str, Mapping[int, np.ndarray]]) -> go.Figure:
     """Eigenvalues at the origin from `{name: {depth: eigenvalues}}`, a marker each over the depth."""
     fig = go.Figure(layout={"title": {"text": "Eigenvalues of the Hessian at the origin"}})
     for shift, (name, by_depth) in zip((-0.12, 0.12), spectra.items(), strict=True):
@@ -97,7 +98,7 @@ def spectrum_figure(spectra):
 
 
 @functools.cache
-def descend(algorithm, depth, start, learning_rate, steps, seed=0):
+def descend(algorithm: str, depth: int, start: float, learning_rate: float, steps: int, seed: int = 0) -> np.ndarray:
     """ℒ before each of `steps` steps of BP or PC on a chain with weights `start` · N(0, 1); shape (steps,)."""
     x, y = torch.full((2, 1, 1), X, dtype=torch.float64).unbind()
     y = y * Y / X
@@ -116,10 +117,12 @@ def descend(algorithm, depth, start, learning_rate, steps, seed=0):
     return losses
 
 
-def escape_explorer(start=0.5, learning_rate=0.2, steps=400, depths=(2, 3, 4, 6, 8)):
+def escape_explorer(
+    start: float = 0.5, learning_rate: float = 0.2, steps: int = 400, depths: Sequence[int] = (2, 3, 4, 6, 8)
+) -> sliders.Explorer:
     """The loss of BP and PC on chains of several depths, from the same small weights."""
 
-    def draw(depth, start=start):
+    def draw(depth: int, start: float = start) -> go.Figure:
         series = {name: descend(name, depth, float(start), learning_rate, steps) for name in ("BP", "PC")}
         series = {name: np.maximum(losses, 1e-6) for name, losses in series.items()}
         title = f"Loss of a chain with {depth} weights"
@@ -138,7 +141,7 @@ def escape_explorer(start=0.5, learning_rate=0.2, steps=400, depths=(2, 3, 4, 6,
 
 
 @functools.cache
-def wide_grid(name, draws=1):
+def wide_grid(name: str, draws: int = 1) -> np.ndarray:
     """ℱ*/ℒ and the angle between the gradients over `LAYERS` × `WIDTHS` for one of `SCHEMES`, means over draws."""
     scheme, skips = SCHEMES[name]
     found = np.empty((draws, len(LAYERS), len(WIDTHS), 2))
@@ -150,10 +153,10 @@ def wide_grid(name, draws=1):
     return np.moveaxis(found.mean(0), -1, 0)
 
 
-def limit_explorer(start="PyTorch's default"):
+def limit_explorer(start: str = "PyTorch's default") -> sliders.Explorer:
     """B3: ℱ*/ℒ and the angle between the gradients over width and depth, for each initialisation."""
 
-    def draw(scheme):
+    def draw(scheme: str) -> list[go.Figure]:
         ratio, angle = wide_grid(scheme)
         return [
             _heat(ratio, "ℱ*/ℒ", 0, 1, figures.SHARE),
@@ -174,7 +177,7 @@ def limit_explorer(start="PyTorch's default"):
     )
 
 
-def _heat(z, title, low, high, colours):
+def _heat(z: np.ndarray, title: str, low: float, high: float, colours: str) -> go.Figure:
     text = np.vectorize(lambda v: f"{v:.2g}" if high == 1 else f"{v:.0f}")(z)
     heat = go.Heatmap(
         x=[str(n) for n in WIDTHS],

@@ -2,8 +2,10 @@
 
 import functools
 import itertools
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import plotly.graph_objects as go
 import torch
 
 from pcbook import diagram, figures, inference, network, sliders, taylor
@@ -16,17 +18,19 @@ RESIDUALS = np.geomspace(0.01, 10, 7).round(4)
 ALONG = np.linspace(-0.5, 2, 41)
 STEPS = (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100, 200)
 
+Picture = tuple[list[np.ndarray], list[np.ndarray], list[float]]  # activities, errors, and the errors' lengths
 
-def inference_explorer(seed=1):
+
+def inference_explorer(seed: int = 1) -> sliders.Explorer:
     """Eq. 2 on a tanh network, drawn unit by unit: activities, prediction errors and each layer's energy."""
 
-    def draw(t, residual=1.0, hidden=3):
+    def draw(t: int, residual: float = 1.0, hidden: int = 3) -> go.Figure:
         walk, settled = _walk(seed, int(hidden), float(residual))
-        *state, sizes = walk[int(t)]
+        activities, errors, sizes = walk[int(t)]
         limits = [max(map(_largest, part)) for part in zip(*walk, strict=True)]
         name = f"After {t} steps of inference" if t > 1 else "After one step" if t else "The feedforward pass"
         title = f"{name}: ℱ = {np.square(sizes).sum() / 2:.2f}"
-        return diagram.network(*state, sizes, title, limits, settled).update_layout(height=540)
+        return diagram.network(activities, errors, sizes, title, limits, settled).update_layout(height=540)
 
     return sliders.explore(
         draw,
@@ -45,17 +49,17 @@ def inference_explorer(seed=1):
     )
 
 
-def _largest(vectors):
+def _largest(vectors: Iterable[np.ndarray]) -> float:
     return max(float(np.abs(v).max()) for v in vectors)
 
 
 @functools.lru_cache(16)
-def _walk(seed, hidden, residual):
+def _walk(seed: int, hidden: int, residual: float) -> tuple[list[Picture], list[float]]:
     """[(activities z_0 … z_L, errors e_1 … e_L, their lengths)] over the steps, and the lengths at their end."""
     problem = deep_taylor.random_problem(seed, hidden)
     (net, x, _), y = problem, deep_taylor.targets(problem, residual)
 
-    def picture(z):
+    def picture(z: Sequence[torch.Tensor]) -> Picture:
         errors = network.prediction_errors(net, z, x, y)
         sizes = [float(e.norm()) for e in errors]
         return [v[0].numpy() for v in (x, *z, y)], [e[0].numpy() for e in errors], sizes
@@ -64,10 +68,10 @@ def _walk(seed, hidden, residual):
     return [picture(z) for z in path], picture(inference.solve(net, x, y, rtol=1e-6).activities)[2]
 
 
-def model_explorer(seed=1):
+def model_explorer(seed: int = 1) -> sliders.Explorer:
     """Eqs. 5 to 7 on a tanh network: the energy along the trust-region step, and what the step predicts, over r."""
 
-    def draw(residual, hidden, gain):
+    def draw(residual: float, hidden: int, gain: float) -> list[go.Figure]:
         return [_along_the_step(seed, int(hidden), gain, residual), _errors(seed, int(hidden), gain, residual)]
 
     return sliders.explore(
@@ -85,7 +89,7 @@ def model_explorer(seed=1):
     )
 
 
-def _along_the_step(seed, hidden, gain, residual):
+def _along_the_step(seed: int, hidden: int, gain: float, residual: float) -> go.Figure:
     values, settled = _along(seed, hidden, gain, residual)
     curves = dict(zip(("energy ℱ", "its model, Eq. 5", "loss, at the moved activities"), values, strict=True))
     fig = figures.curves(ALONG, curves, "Along the step", "length of the step", "energy ÷ loss at the start")
@@ -97,7 +101,7 @@ def _along_the_step(seed, hidden, gain, residual):
 
 
 @functools.lru_cache(512)
-def _along(seed, hidden, gain, residual):
+def _along(seed: int, hidden: int, gain: float, residual: float) -> tuple[list[np.ndarray], float]:
     """F, its model and the loss at z_t + t Δz for all t at once, and F* at the equilibrium, over the loss at z_t."""
     problem = deep_taylor.random_problem(seed, hidden, gain=gain)
     (net, x, _), y = problem, deep_taylor.targets(problem, residual)
@@ -112,20 +116,22 @@ def _along(seed, hidden, gain, residual):
 
 
 @functools.lru_cache(128)
-def _sweep(seed, hidden, gain):
+def _sweep(seed: int, hidden: int, gain: float) -> dict[str, np.ndarray]:
     problem = deep_taylor.random_problem(seed, hidden, gain=gain)
     found = deep_taylor.error_table([problem], RESIDUALS)
     return {name: np.maximum(errors[:, 0], 1e-16) for name, errors in found.items()}
 
 
-def _errors(seed, hidden, gain, residual):
+def _errors(seed: int, hidden: int, gain: float, residual: float) -> go.Figure:
     fig = errors_figure(RESIDUALS, _sweep(seed, hidden, gain), "Relative errors")
     line = figures.REFERENCE | {"width": 1.5}
     fig.add_scatter(x=[residual] * 2, y=[1e-16, 1e3], mode="lines", line=line, name="residual now", hoverinfo="skip")
     return fig.update_yaxes(range=[-5.2, 2.2], dtick=1).update_layout(height=430)
 
 
-def errors_figure(residuals, errors, title="Relative errors, median and 5 to 95 %"):
+def errors_figure(
+    residuals: np.ndarray, errors: Mapping[str, np.ndarray], title: str = "Relative errors, median and 5 to 95 %"
+) -> go.Figure:
     """`{name: errors (len(residuals),) or (len(residuals), nets)}` over the residual, doubly logarithmic."""
     bands = {
         name: tuple(np.quantile(values, [0.5, 0.05, 0.95], axis=1)) if np.ndim(values) == 2 else values
@@ -141,7 +147,7 @@ def errors_figure(residuals, errors, title="Relative errors, median and 5 to 95 
     return fig.update_xaxes(dtick=1, exponentformat="power").update_yaxes(dtick=1, exponentformat="power")
 
 
-def bend_figure(residuals, bends):
+def bend_figure(residuals: np.ndarray, bends: Mapping[float, np.ndarray]) -> go.Figure:
     """‖H_F − I‖ / ‖I‖ at the equilibrium over the residual, for `{gain: values}`."""
     series = {f"gain {gain:g}": values for gain, values in bends.items()}
     title = "Hessian against Fisher information, at z*"

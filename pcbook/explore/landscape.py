@@ -2,9 +2,11 @@
 
 import functools
 import itertools
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 
 from pcbook import figures, intervals, onemlp, sliders
 from pcbook.experiments import toy
@@ -18,13 +20,13 @@ STEPS = 60
 NAMES = {"BP": "the loss ℒ", "PC": "the energy ℱ*", "TRN": "the loss ℒ", "TP": "TP's loss"}
 
 
-def objective(algorithm, w1, w2):
+def objective(algorithm: str, w1: ArrayLike, w2: ArrayLike) -> np.ndarray:
     """What `algorithm` descends, at the weights (w1, w2)."""
     descended = {"PC": onemlp.equilibrated_energy, "TP": onemlp.target_propagation_loss}
     return descended.get(algorithm, onemlp.loss)(w1, w2, X, Y)
 
 
-def path(algorithm, w0, learning_rate=toy.LEARNING_RATE, steps=STEPS):
+def path(algorithm: str, w0: ArrayLike, learning_rate: float = toy.LEARNING_RATE, steps: int = STEPS) -> np.ndarray:
     """Weights (n, 2) from `w0` until ℒ < 0.001, for `steps` steps, or until the run leaves |w| ≤ 50."""
     w = onemlp.descent(algorithm, w0, itertools.repeat((X, Y), steps), learning_rate)
     w = w[np.logical_and.accumulate(np.all(np.abs(w) <= 50, axis=-1))]
@@ -32,7 +34,7 @@ def path(algorithm, w0, learning_rate=toy.LEARNING_RATE, steps=STEPS):
     return w[: done.argmax() + 1] if done.any() else w
 
 
-def panel(algorithm):
+def panel(algorithm: str) -> go.Figure:
     """Contours of what `algorithm` descends, the solutions, and an arrow along its update at each point."""
     title = f"{algorithm} on {NAMES[algorithm]}"
     fig = figures.landscape(AXIS, AXIS, objective(algorithm, W1, W2), title, zmax=TOP)
@@ -44,7 +46,7 @@ def panel(algorithm):
 _panel = functools.cache(panel)
 
 
-def surfaces(limit=1.4):
+def surfaces(limit: float = 1.4) -> list[go.Figure]:
     """Fig. 1, top: ℒ and ℱ* as surfaces on the same scale."""
     axis = np.linspace(-limit, limit, 41)
     grid, top = np.meshgrid(axis, axis), objective("BP", limit, limit)
@@ -55,7 +57,7 @@ def surfaces(limit=1.4):
     return [fig.update_scenes(zaxis_range=[0, float(top)]) for fig in both]
 
 
-def contours(starts):
+def contours(starts: Iterable[ArrayLike]) -> list[go.Figure]:
     """Fig. 1, bottom: the contours of ℒ and ℱ* with arrows, and the paths of BP and PC from each of `starts`."""
     both = [panel("BP"), panel("PC")]
     for fig, algorithm in zip(both, ("BP", "PC"), strict=True):
@@ -65,9 +67,12 @@ def contours(starts):
     return both
 
 
-def cuts():
+def cuts() -> list[go.Figure]:
     """ℒ and ℱ* along two straight lines: w1 = 0, through the saddle, and w2 = 2, across a valley."""
-    along = {"Along w₁ = 0, through the saddle": ("w₂", 0.0, AXIS), "Along w₂ = 2, across a valley": ("w₁", AXIS, 2.0)}
+    along: dict[str, tuple[str, ArrayLike, ArrayLike]] = {
+        "Along w₁ = 0, through the saddle": ("w₂", 0.0, AXIS),
+        "Along w₂ = 2, across a valley": ("w₁", AXIS, 2.0),
+    }
     both = []
     for title, (moving, w1, w2) in along.items():
         series = {f"{name} {symbol}": objective(name, w1, w2) for name, symbol in (("BP", "ℒ"), ("PC", "ℱ*"))}
@@ -76,7 +81,7 @@ def cuts():
     return both
 
 
-def _losses(paths):
+def _losses(paths: Mapping[str, np.ndarray]) -> go.Figure:
     """ℒ by step for each path, padded with NaN after its end."""
     padded = np.full((len(paths), STEPS + 1), np.nan)
     for row, w in zip(padded, paths.values(), strict=True):
@@ -87,16 +92,16 @@ def _losses(paths):
 
 
 @functools.lru_cache(512)
-def _traced(algorithm, w0, learning_rate):
+def _traced(algorithm: str, w0: tuple[float, float], learning_rate: float) -> tuple[go.Figure, np.ndarray]:
     """The landscape with the path from `w0`, and that path."""
     w = path(algorithm, w0, learning_rate)
     return figures.add_path(go.Figure(_panel(algorithm)), w, algorithm), w
 
 
-def start_explorer():
+def start_explorer() -> sliders.Explorer:
     """Drop both algorithms anywhere in the plane: ℒ with BP's path, what the other descends with its own, ℒ by step."""
 
-    def draw(w1, w2, algorithm, learning_rate=toy.LEARNING_RATE):
+    def draw(w1: float, w2: float, algorithm: str, learning_rate: float = toy.LEARNING_RATE) -> list[go.Figure]:
         (bp, bp_path), (other, other_path) = (
             _traced(name, (float(w1), float(w2)), float(learning_rate)) for name in ("BP", algorithm)
         )
@@ -116,12 +121,12 @@ def start_explorer():
     )
 
 
-def inference_landscape_explorer(eta=0.1, last=20):
+def inference_landscape_explorer(eta: float = 0.1, last: int = 20) -> sliders.Explorer:
     """Fig. 8: ℱ(z_t(w), w) after t Euler steps, and the share of what inference can remove that is left."""
     energies = onemlp.energy(onemlp.euler_inference(last, W1, W2, X, Y, eta), W1, W2, X, Y)
     w2 = np.linspace(-3, 3, 121)
 
-    def draw(t):
+    def draw(t: int) -> list[go.Figure]:
         title = "ℱ after 1 step" if t == 1 else f"ℱ after {t} steps"
         left = figures.landscape(AXIS, AXIS, energies[t], title, zmax=TOP)
         figures.add_manifold(left, Y / X, AXIS[-1])
@@ -140,7 +145,7 @@ def inference_landscape_explorer(eta=0.1, last=20):
     )
 
 
-def paths_figure(runs):
+def paths_figure(runs: Mapping[str, toy.Training]) -> list[go.Figure]:
     """Fig. 1 over many starts: how many paths of BP and PC come close to the saddle, and how many make a detour."""
     closest, detour = np.linspace(0, 1.3, 66), np.linspace(1, 1.5, 51)
     near = {name: np.mean(run.nearest_to_saddle[:, None] < closest, axis=0) for name, run in runs.items()}
@@ -152,7 +157,7 @@ def paths_figure(runs):
     return [fig.update_yaxes(rangemode="tozero", tickformat=".0%") for fig in both]
 
 
-def speed_figure(runs):
+def speed_figure(runs: Mapping[str, toy.Training]) -> go.Figure:
     """T2: mean steps of BP and PC in each phase of training, with 95 % intervals."""
     bp, pc = runs["BP"], runs["PC"]
     phases = {"escape": "until ℒ < ¼", "last": "from ℒ < 0.01 on", "steps": "all, to ℒ < 0.001"}
@@ -166,7 +171,7 @@ def speed_figure(runs):
     return fig.update_xaxes(rangemode="tozero")
 
 
-def steps_needed(algorithm, learning_rate, starts, limit=200):
+def steps_needed(algorithm: str, learning_rate: float, starts: ArrayLike, limit: int = 200) -> np.ndarray:
     """Full-batch steps until ℒ < 0.001 from each of `starts`; `limit` where that is not enough or the run diverges."""
     w = onemlp.descent(algorithm, starts, itertools.repeat((X, Y), limit), learning_rate)
     with np.errstate(all="ignore"):
@@ -174,7 +179,7 @@ def steps_needed(algorithm, learning_rate, starts, limit=200):
     return np.where(done.any(axis=0), done.argmax(axis=0), limit)
 
 
-def learning_rate_figure(rates, steps):
+def learning_rate_figure(rates: np.ndarray, steps: Mapping[str, np.ndarray]) -> go.Figure:
     """Mean steps to ℒ < 0.001 over the learning rate, from `{algorithm: (rates, starts)}`, with 95 % bands."""
     series = {}
     for name, counts in steps.items():

@@ -2,10 +2,12 @@
 
 import functools
 import itertools
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 import torch
+from numpy.typing import ArrayLike
 
 from pcbook import figures, onemlp, sliders
 from pcbook.experiments import batch_sizes, directions, optimisers, races, readings
@@ -25,14 +27,14 @@ STARTS = {"near the saddle": (0.25, 0.1), "far from it": (1.7, -1.2)}
 SHOWN = ("BP", "Adam", "Newton", "PC")
 
 
-def line(fig, name, x, y, label=None):
+def line(fig: go.Figure, name: str, x: ArrayLike, y: ArrayLike, label: str | None = None) -> go.Figure:
     """A curve in the method's looks."""
     colour, dash, symbol = LOOKS[name]
     style = {"line": {"color": colour, "dash": dash}, "marker": {"symbol": symbol, "size": 7, "color": colour}}
     return fig.add_scatter(x=x, y=y, mode="lines+markers", name=label or name, **style)
 
 
-def trajectory(method, rate, start, steps=30):
+def trajectory(method: str, rate: float, start: tuple[float, float], steps: int = 30) -> np.ndarray:
     """The path (steps + 1, 2) on the 1MLP with x = 1, y = −1, of one of `races.METHODS`."""
     theta = torch.tensor([start], dtype=torch.float64)
     rule = races.Rule(races.PROBLEMS["1MLP"], method, torch.tensor([rate], dtype=torch.float64), theta)
@@ -44,12 +46,12 @@ def trajectory(method, rate, start, steps=30):
     return torch.cat(path).clamp(-10, 10).numpy()
 
 
-def paths_explorer():
+def paths_explorer() -> sliders.Explorer:
     """T7: the paths of four methods on the loss of the 1MLP."""
     w = np.linspace(-2, 2, 41)
     height = onemlp.loss(w[None], w[:, None], 1.0, -1.0)
 
-    def draw(rate, start):
+    def draw(rate: float, start: str) -> go.Figure:
         fig = figures.landscape(w, w, height, "Thirty updates on the 1MLP", zmax=4.0, scale=False)
         figures.add_manifold(fig, -1.0, 2.0)
         for name in SHOWN:
@@ -74,10 +76,10 @@ def paths_explorer():
     )
 
 
-def directions_explorer():
+def directions_explorer() -> sliders.Explorer:
     """T7: cosines of PC's and BP's updates with another method's, over training, from the record."""
 
-    def draw(problem, target):
+    def draw(problem: str, target: str) -> go.Figure:
         fig = go.Figure(layout={"title": {"text": f"Cosine with {target}: {problem}"}})
         share = np.linspace(0, 1, directions.SHARES)
         for path, method in itertools.product(("BP", "PC"), ("BP", "PC")):
@@ -102,7 +104,7 @@ def directions_explorer():
     )
 
 
-def closer_figure(targets):
+def closer_figure(targets: Sequence[str]) -> go.Figure:
     """cos(PC, target) − cos(BP, target) with intervals, for every problem."""
     fig = go.Figure(layout={"title": {"text": "Is PC closer to it than BP is?"}})
     colours, symbols = figures.NEUTRAL, ("circle", "square", "diamond", "star")
@@ -117,7 +119,7 @@ def closer_figure(targets):
     return fig.update_yaxes(autorange="reversed").update_layout(height=460)
 
 
-def ratios_figure(shrink):
+def ratios_figure(shrink: Mapping[str, np.ndarray]) -> go.Figure:
     """Each weight's step relative to BP's, against RMSProp's, from {method: log10 ratios (P,)}; medians of tenths."""
     fig = go.Figure(layout={"title": {"text": "Step of each weight, relative to BP's"}})
     for name in ("PC", "Adam"):
@@ -125,26 +127,26 @@ def ratios_figure(shrink):
         marker = {"color": colour, "symbol": symbol, "size": 4, "opacity": 0.35}
         centred, order = shrink[name] - np.median(shrink[name]), np.argsort(shrink["RMSProp"])
         fig.add_scatter(x=shrink["RMSProp"], y=centred, mode="markers", name=name, marker=marker, showlegend=False)
-        medians = [
+        x, y = (
             [np.median(part[tenth]) for tenth in np.array_split(order, 10)] for part in (shrink["RMSProp"], centred)
-        ]
-        line(fig, name, *medians)
+        )
+        line(fig, name, x, y)
     shown = np.quantile(shrink["RMSProp"], (0.01, 0.99))
     fig.update_xaxes(title_text="RMSProp: log₁₀ of 1/√v", range=shown.tolist())
     return fig.update_yaxes(title_text="log₁₀ |step / BP's|, less its median", range=[-2.5, 2.5])
 
 
 @functools.cache
-def _grid(problem, start, method, mark):
+def _grid(problem: str, start: str, method: str, mark: str) -> list[float]:
     ((_, results),) = readings.select("optimisers", "grid", problem=problem, start=start, method=method)
     return results[mark]
 
 
-def race_explorer():
+def race_explorer() -> sliders.Explorer:
     """T7: steps over the rates of the grid, and the factor by which each method beats BP at its best rate."""
     marks = {"loss halved (escape)": "escape", "converged": "converge"}
 
-    def draw(problem, start, mark):
+    def draw(problem: str, start: str, mark: str) -> list[go.Figure]:
         left = go.Figure(layout={"title": {"text": f"Steps until {mark}: {problem}"}})
         right = go.Figure(layout={"title": {"text": "BP's steps over the method's"}})
         for name in races.METHODS:
@@ -178,13 +180,13 @@ def race_explorer():
     )
 
 
-def table(heads, rows):
+def table(heads: Sequence[str], rows: Mapping[str, Iterable[object]]) -> str:
     """Markdown, from column heads and {first column: the others}."""
     lines = [["", *heads], ["---"] * (len(heads) + 1), *([name, *map(str, row)] for name, row in rows.items())]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def race_table():
+def race_table() -> str:
     """BP's steps over those of PC, Adam and PC with Adam to escape, and over PC's to converge."""
     names, rows = ("PC", "Adam", "PC with Adam"), {}
     for problem in races.PROBLEMS:
@@ -193,7 +195,7 @@ def race_table():
     return table(["PC escapes", "Adam escapes", "PC with Adam escapes", "PC converges"], rows)
 
 
-def batch_table():
+def batch_table() -> str:
     """PC's advantage at the smallest and the largest batch, at equal rates, and its growth."""
     small, large = batch_sizes.POWERS[0], batch_sizes.POWERS[-1]
     rows = {}
@@ -203,12 +205,12 @@ def batch_table():
     return table([f"batch {small}", f"batch {large}", f"{large}, both at BP's best rate", "growth"], rows)
 
 
-def batch_explorer():
+def batch_explorer() -> sliders.Explorer:
     """T8: PC's advantage over the batch size, from the record."""
     marks = {"converged": "converge", "loss halved (escape)": "escape"}
     rates = {"each at its best": "own", "both at BP's best": "equal"}
 
-    def draw(problem, mark, rate):
+    def draw(problem: str, mark: str, rate: str) -> list[go.Figure]:
         sizes = batch_sizes.sizes(problem)
         left = go.Figure(layout={"title": {"text": f"Steps until {mark}: {problem}"}})
         for a in batch_sizes.ALGORITHMS:
@@ -250,7 +252,7 @@ def batch_explorer():
     )
 
 
-def angles_figure():
+def angles_figure() -> go.Figure:
     """Cosines between updates on one batch of the digits, over its size, with the range of the networks."""
     fig = go.Figure(layout={"title": {"text": "Updates on one batch of the digits"}})
     looks = zip(batch_sizes.PAIRS, PAIRS, strict=True)

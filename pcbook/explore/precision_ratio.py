@@ -2,8 +2,11 @@
 
 import functools
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 
 from pcbook import diagram, figures, onemlp, sliders
 from pcbook.experiments import toy
@@ -15,7 +18,7 @@ GAMMA_LOW, GAMMA_HIGH = 0.01, 100.0
 FULL = {"BP": "backpropagation", "TP": "target propagation", "PC": "predictive coding"}
 
 
-def ratios(count=33):
+def ratios(count: int = 33) -> np.ndarray:
     """Precision ratios over four decades, evenly spaced on a log scale but for exact ½, 1 and 2."""
     values = np.geomspace(GAMMA_LOW, GAMMA_HIGH, count)
     for exact in (0.5, 1.0, 2.0):
@@ -23,7 +26,7 @@ def ratios(count=33):
     return values
 
 
-def path(algorithm, w0, learning_rate, gamma, steps=160):
+def path(algorithm: str, w0: ArrayLike, learning_rate: float, gamma: float, steps: int = 160) -> np.ndarray:
     """Weights (n, 2) of full-batch descent from `w0`, cut where a run leaves |w| ≤ 50."""
     pi1, pi2 = onemlp.precisions(gamma) if algorithm == "PC" else (1.0, 1.0)
     w = onemlp.descent(algorithm, w0, itertools.repeat((X, Y), steps), learning_rate, pi1, pi2)
@@ -33,7 +36,7 @@ def path(algorithm, w0, learning_rate, gamma, steps=160):
 _path = functools.lru_cache(512)(path)
 
 
-def gamma_explorer(start=(1.0, 0.6), learning_rate=0.05):
+def gamma_explorer(start: tuple[float, float] = (1.0, 0.6), learning_rate: float = 0.05) -> sliders.Explorer:
     """Fig. 9's dial: where inference leaves the error, ℱ* with the paths of BP, PC and TP, and PC's angle to both.
 
     The total variance is 1. In the book γ takes the values of `ratios`; with a kernel it is continuous, and start, α
@@ -44,14 +47,20 @@ def gamma_explorer(start=(1.0, 0.6), learning_rate=0.05):
     ratio, means = _mean_angles()
     to_bp, to_tp = means["BP"], means["TP"]
 
-    def draw(gamma, w1_start=start[0], w2_start=start[1], learning_rate=learning_rate, algorithm="all three"):
+    def draw(
+        gamma: float,
+        w1_start: float = start[0],
+        w2_start: float = start[1],
+        learning_rate: float = learning_rate,
+        algorithm: str = "all three",
+    ) -> list[go.Figure]:
         energy, w0 = onemlp.equilibrated_energy(w1, w2, X, Y, *onemlp.precisions(gamma)), (w1_start, w2_start)
         fig = figures.landscape(
             AXIS, AXIS, energy, f"2 The ground it makes: ℱ*, γ = {gamma:.3g}", zmax=TOP, scale=False
         )
         figures.add_manifold(fig, Y / X, AXIS[-1])
         for name, words in FULL.items():
-            way = _path(name, tuple(map(float, w0)), float(learning_rate), float(gamma) if name == "PC" else None)
+            way = _path(name, tuple(map(float, w0)), float(learning_rate), float(gamma) if name == "PC" else 1.0)
             figures.add_path(fig, way, name, f"{name}, {words}")
             if algorithm not in ("all three", name):
                 fig.update_traces(visible=False, selector={"legendgroup": f"{name}, {words}"})
@@ -82,16 +91,17 @@ def gamma_explorer(start=(1.0, 0.6), learning_rate=0.05):
     )
 
 
-def _tug_of_war(gamma, w1, w2):
+def _tug_of_war(gamma: float, w1: float, w2: float) -> go.Figure:
     """The 1MLP at its equilibrium: which of its two errors is left."""
     ends = [_settled(g, w1, w2) for g in (GAMMA_LOW, gamma, GAMMA_HIGH)]
     limits = [max(1e-9, *(np.abs(np.concatenate(part)).max() for part in parts)) for parts in zip(*ends, strict=True)]
     title = "1 Inference shares the error out"
-    sizes, names = np.concatenate(ends[1][2]), ["input<br>x", "hidden unit<br>z", "target<br>y"]
-    return diagram.network(*ends[1][:2], sizes, title, limits, names=names).update_layout(height=460)
+    (activities, errors, sizes), names = ends[1], ["input<br>x", "hidden unit<br>z", "target<br>y"]
+    fig = diagram.network(activities, errors, np.concatenate(sizes), title, limits, names=names)
+    return fig.update_layout(height=460)
 
 
-def _settled(gamma, w1, w2):
+def _settled(gamma: float, w1: float, w2: float) -> list[list[np.ndarray]]:
     """Activities, errors and the errors' weighted sizes, each a list of vectors of length 1."""
     pi1, pi2 = onemlp.precisions(gamma)
     z = float(onemlp.equilibrium(w1, w2, X, Y, pi1, pi2))
@@ -101,12 +111,12 @@ def _settled(gamma, w1, w2):
 
 
 @functools.cache
-def _mean_angles():
+def _mean_angles() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     starts, gamma = toy.starts(2000, seed=0), np.geomspace(GAMMA_LOW, GAMMA_HIGH, 81)
     return gamma, {limit: toy.angles(gamma[:, None], limit, starts).mean(axis=-1) for limit in ("BP", "TP")}
 
 
-def _dial(gamma, starts):
+def _dial(gamma: float, starts: np.ndarray) -> go.Figure:
     """Mean angle of PC(γ) to BP and to TP over γ, with a marker at `gamma`."""
     x, means = _mean_angles()
     series = {f"{limit} to PC": mean for limit, mean in means.items()}
@@ -129,7 +139,7 @@ def _dial(gamma, starts):
     return fig.update_xaxes(range=[-2.05, 2.05], dtick=1).update_layout(height=330)
 
 
-def convergence_figure(k, errors):
+def convergence_figure(k: np.ndarray, errors: Mapping[str, np.ndarray]) -> go.Figure:
     """Median and 5 to 95 % band over starts of `{name: errors (len(k), starts)}`, doubly logarithmic."""
     series = {name: tuple(np.quantile(error, [0.5, 0.05, 0.95], axis=1)) for name, error in errors.items()}
     fig = figures.curves(
@@ -138,7 +148,7 @@ def convergence_figure(k, errors):
     return fig.update_xaxes(dtick=1).update_yaxes(dtick=1, exponentformat="power")
 
 
-def escape_figures(gamma, rates, turned):
+def escape_figures(gamma: np.ndarray, rates: dict[str, np.ndarray], turned: np.ndarray) -> list[go.Figure]:
     """−λ_min at the saddle by `{scale: rate}` over γ, and the angle between escape direction and closest solution."""
     series = rates | {"BP": np.ones(len(gamma))}
     speed = figures.curves(
@@ -149,7 +159,7 @@ def escape_figures(gamma, rates, turned):
     return [speed.update_xaxes(dtick=1).update_yaxes(dtick=1), aim.update_xaxes(dtick=1).update_yaxes(dtick=15)]
 
 
-def flatness_figures(gamma, factor):
+def flatness_figures(gamma: np.ndarray, factor: Mapping[tuple[str, str], np.ndarray]) -> list[go.Figure]:
     """PC's curvature at a solution over BP's, from `{(scale, label of the solution): factor}`; a panel per scale."""
     panels = []
     for scale in dict.fromkeys(scale for scale, _ in factor):

@@ -1,9 +1,11 @@
 """Figures of the chapter "The saddle and the minima, proved": rates, flows, flatness and noise on the weights."""
 
 import functools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 
 from pcbook import figures, intervals, onemlp, sliders
 from pcbook.experiments import toy
@@ -15,13 +17,13 @@ ANGLE = np.linspace(0, 2 * np.pi, 49)
 RING = np.stack([np.cos(ANGLE), np.sin(ANGLE)], axis=-1)  # starts at distance 1 from the critical point
 
 
-def rho(ratio):
+def rho(ratio: ArrayLike) -> np.ndarray:
     """ρ = (q + √(q² + 4)) / 2 with q = |y/x|: how many times faster PC leaves the saddle, Theorem A.3."""
     q = np.abs(ratio)
     return (q + np.sqrt(q**2 + 4)) / 2
 
 
-def rate_figure():
+def rate_figure() -> list[go.Figure]:
     """ρ over |y/x|, and the rates themselves for x = 1: away from the saddle and towards it."""
     q = np.geomspace(0.1, 10, 61)
     ratio = figures.curves(
@@ -44,7 +46,7 @@ def rate_figure():
     return [ratio, rates.update_yaxes(tickvals=[0.1, 1, 10, 100])]
 
 
-def sign_figure(hessian, offset, learning_rate=0.01, steps=300):
+def sign_figure(hessian: np.ndarray, offset: ArrayLike, learning_rate: float = 0.01, steps: int = 300) -> go.Figure:
     """Distance from the saddle over time: Eq. 19 with its minus sign, as printed, and gradient descent itself."""
     t = learning_rate * np.arange(steps + 1)
     w = onemlp.descent("PC", offset, [(X, Y)] * steps, learning_rate)
@@ -59,18 +61,18 @@ def sign_figure(hessian, offset, learning_rate=0.01, steps=300):
     return fig.update_yaxes(dtick=1, exponentformat="power")
 
 
-def flow(hessian, t, offsets):
+def flow(hessian: np.ndarray, t: float, offsets: np.ndarray) -> np.ndarray:
     """Eq. 19 for many offsets (n, 2) at once: the flow is linear, so two of them give its matrix."""
     matrix = np.stack([onemlp.linear_flow(t, hessian, unit) for unit in np.eye(2)], axis=-1)
     return offsets @ matrix.T
 
 
-def _flow_panel(algorithm, hessian, t, limit):
+def _flow_panel(algorithm: str, hessian: np.ndarray, t: float, limit: float) -> go.Figure:
     fig, arrows = go.Figure(), np.linspace(-0.9 * limit, 0.9 * limit, 9)
     field = -np.stack(np.meshgrid(arrows, arrows), axis=-1) @ hessian
     figures.add_field(fig, arrows, arrows, field, colour=figures.FAINT)
-    line = {"color": figures.GREY, "dash": "dot"}
-    fig.add_scatter(x=RING[:, 0], y=RING[:, 1], mode="lines", line=line, name="start")
+    dots = {"color": figures.GREY, "dash": "dot"}
+    fig.add_scatter(x=RING[:, 0], y=RING[:, 1], mode="lines", line=dots, name="start")
     trails = np.stack([flow(hessian, s, RING[:-1:4]) for s in np.linspace(0, t, 6)], axis=1)
     x, y = np.concatenate([trails, np.full_like(trails[:, :1], np.nan)], axis=1).reshape(-1, 2).T
     colour, now = figures.COLOURS[algorithm], flow(hessian, t, RING)
@@ -82,10 +84,10 @@ def _flow_panel(algorithm, hessian, t, limit):
     return fig.update_yaxes(title_text="Δw₂", range=[-limit, limit], constrain="domain", scaleanchor="x")
 
 
-def escape_explorer():
+def escape_explorer() -> sliders.Explorer:
     """Fig. 5: a ring of starts around the saddle, or around the minimum closest to it, flowing by Eq. 19."""
 
-    def draw(t, place, slope):
+    def draw(t: float, place: str, slope: float) -> list[go.Figure]:
         minimum, limit = onemlp.closest_solution(0.0, 0.0, slope), 4.0 if place == "saddle" else 1.6
         w = (0.0, 0.0) if place == "saddle" else minimum
         return [_flow_panel(name, hessian(*w, 1.0, slope), t, limit) for name, hessian in HESSIANS.items()]
@@ -104,7 +106,7 @@ def escape_explorer():
     )
 
 
-def flatness_figure():
+def flatness_figure() -> go.Figure:
     """Theorem A.4: the curvature across the valley of ℒ and of ℱ* along the solutions w1 = y / (w2 x)."""
     w2 = np.geomspace(0.25, 4, 81)
     series = {
@@ -123,7 +125,7 @@ PLACES = {"a surplus in w₁": (1.3, 0.6), "nearly equal weights": (0.6, 0.5), "
 
 
 @functools.cache
-def _ends(place):
+def _ends(place: str) -> tuple[go.Figure, dict[str, np.ndarray]]:
     """The landscape ℒ with the paths of BP and PC from a start, and where they end."""
     fig = landscape.panel("BP")
     fig.data = [trace for trace in fig.data if trace.name != "direction"]
@@ -134,12 +136,12 @@ def _ends(place):
     return fig.update_layout(title_text="Where training ended, and noise"), {k: path[-1] for k, path in paths.items()}
 
 
-def noise_explorer(draws=2000, shown=100):
+def noise_explorer(draws: int = 2000, shown: int = 100) -> sliders.Explorer:
     """Fig. 6 with a slider for the noise: clouds around both ends of training, and the error they make."""
     noise = np.random.default_rng(0).normal(size=(draws, 2))
     sigmas = np.linspace(0, 1, 41)
 
-    def draw(sigma, place):
+    def draw(sigma: float, place: str) -> list[go.Figure]:
         base, ends = _ends(place)
         left, errors = go.Figure(base), {k: onemlp.perturbed_error(*end, X, Y, sigmas) for k, end in ends.items()}
         right = figures.curves(sigmas, errors, "Mean squared error of the prediction", "noise σ", "error")
@@ -172,7 +174,7 @@ def noise_explorer(draws=2000, shown=100):
     )
 
 
-def imbalance_figure(imbalance, difference, sigma):
+def imbalance_figure(imbalance: np.ndarray, difference: np.ndarray, sigma: float) -> go.Figure:
     """Each run's difference in error, PC − BP, over the imbalance w2² − w1² of its start, and the least it can be."""
     fig = go.Figure(layout={"title": {"text": "Who is more robust, by the start"}})
     for name, part in (("BP", difference >= 0), ("PC", difference < 0)):
@@ -187,7 +189,9 @@ def imbalance_figure(imbalance, difference, sigma):
     return fig.update_yaxes(title_text="error of PC − error of BP")
 
 
-def ten_seed_experiments(ends, sigma, draws, generator, seeds=10):
+def ten_seed_experiments(
+    ends: Mapping[str, np.ndarray], sigma: float, draws: Sequence[int], generator: np.random.Generator, seeds: int = 10
+) -> np.ndarray:
     """In which of many experiments PC's mean error is the lower one; bool (len(draws), experiments).
 
     `ends` maps BP and PC to final weights (runs, 2), cut into experiments of `seeds` runs; `draws` are the numbers
@@ -195,13 +199,13 @@ def ten_seed_experiments(ends, sigma, draws, generator, seeds=10):
     """
     means = {}
     for name, w in ends.items():
-        errors = onemlp.sample_perturbed_error(*w.T, X, Y, sigma, int(max(draws)), generator)
+        errors = onemlp.sample_perturbed_error(w[:, 0], w[:, 1], X, Y, sigma, int(max(draws)), generator)
         experiments = errors.reshape(len(errors), -1, seeds).mean(axis=-1)
         means[name] = np.cumsum(experiments, axis=0)[np.asarray(draws) - 1]
     return means["PC"] < means["BP"]
 
 
-def seeds_figure(draws, ahead):
+def seeds_figure(draws: Sequence[int], ahead: Mapping[str, np.ndarray]) -> go.Figure:
     """The share of experiments with PC ahead over the noise draws per run, from `{reading of 0.5: ahead}`."""
     series = {}
     for reading, hits in ahead.items():

@@ -1,6 +1,8 @@
 """Explorers and figures of the chapter on trust regions: a step in weight space, the step that inference takes."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -14,16 +16,16 @@ LINEAR, QUADRATIC = "linear", "quadratic"
 EUCLIDEAN, CURVATURE = "A = I, Euclidean", "A = |H|, curvature"
 
 
-def curvature_metric(hessian):
+def curvature_metric(hessian: np.ndarray) -> np.ndarray:
     """|H|: the same eigenvectors, the eigenvalues without their signs; a geometry wherever det H ≠ 0."""
     eigenvalues, q = np.linalg.eigh(hessian)
     return q * np.abs(eigenvalues) @ q.T
 
 
-def region_explorer(w1=0.5, x=1.0, y=-1.0):
+def region_explorer(w1: float = 0.5, x: float = 1.0, y: float = -1.0) -> sliders.Explorer:
     """Eq. 4 on the 1MLP's loss: the best step for a model, a geometry and a radius, on the model and on the loss."""
 
-    def draw(radius, w2, model, geometry):
+    def draw(radius: float, w2: float, model: str, geometry: str) -> list[go.Figure]:
         start = np.array([w1, w2])
         step = _solve(w1, w2, x, y, model, geometry, radius)
         solutions = start + _solutions(w1, w2, x, y, model, geometry)
@@ -56,11 +58,11 @@ def region_explorer(w1=0.5, x=1.0, y=-1.0):
     )
 
 
-def _taylor(w1, w2, x, y):
+def _taylor(w1: float, w2: float, x: float, y: float) -> tuple[np.ndarray, np.ndarray]:
     return onemlp.loss_gradient(w1, w2, x, y), onemlp.loss_hessian(w1, w2, x, y)
 
 
-def _model(w1, w2, x, y, model):
+def _model(w1: float, w2: float, x: float, y: float, model: str) -> np.ndarray:
     """The Taylor model of the loss around (w1, w2) on the grid; cut below, or its fall would use up all colours."""
     g, h = _taylor(w1, w2, x, y)
     delta = np.stack(np.meshgrid(GRID - w1, GRID - w2), axis=-1)
@@ -68,19 +70,19 @@ def _model(w1, w2, x, y, model):
     return np.maximum(onemlp.loss(w1, w2, x, y) + delta @ g + bend, -2)
 
 
-def _solve(w1, w2, x, y, model, geometry, radius):
+def _solve(w1: float, w2: float, x: float, y: float, model: str, geometry: str, radius: float) -> trust_region.Step:
     g, h = _taylor(w1, w2, x, y)
     metric = curvature_metric(h) if geometry == CURVATURE else None
     return trust_region.step(g, radius**2, hessian=h if model == QUADRATIC else None, geometry=metric)
 
 
 @functools.lru_cache(64)
-def _solutions(w1, w2, x, y, model, geometry):
+def _solutions(w1: float, w2: float, x: float, y: float, model: str, geometry: str) -> np.ndarray:
     """The best steps for radii from small to large."""
     return np.stack([_solve(w1, w2, x, y, model, geometry, radius).delta for radius in np.geomspace(0.02, 4.5, 60)])
 
 
-def _unit_ball(w1, w2, x, y, geometry):
+def _unit_ball(w1: float, w2: float, x: float, y: float, geometry: str) -> np.ndarray:
     angle = np.linspace(0, 2 * np.pi, 73)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     if geometry == EUCLIDEAN:
@@ -88,7 +90,7 @@ def _unit_ball(w1, w2, x, y, geometry):
     return circle @ np.linalg.inv(np.linalg.cholesky(curvature_metric(onemlp.loss_hessian(w1, w2, x, y))))
 
 
-def _step_traces(start, edge, solutions, end):
+def _step_traces(start: np.ndarray, edge: np.ndarray, solutions: np.ndarray, end: np.ndarray) -> list[figures.Trace]:
     step = np.stack([start, end])
     cross = {"symbol": "x-thin", "size": 12, "line": {"color": figures.WHITE, "width": 3}}
     ends = {
@@ -107,15 +109,15 @@ def _step_traces(start, edge, solutions, end):
     ]
 
 
-def _path(points, name, **style):
+def _path(points: np.ndarray, name: str, **style: Any) -> figures.Trace:
     x, y = points.T
     return {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": name} | style
 
 
-def activity_step_explorer(w1=1.0, x=1.0, y=-1.0):
+def activity_step_explorer(w1: float = 1.0, x: float = 1.0, y: float = -1.0) -> sliders.Explorer:
     """Eqs. 5 and 6 on the 1MLP: inference as a trust-region step in z, and what it gains at every w2."""
 
-    def draw(w2, gamma):
+    def draw(w2: float, gamma: float) -> list[go.Figure]:
         return [_activity_model(w1, w2, x, y, gamma), _gain(w1, w2, x, y, gamma)]
 
     return sliders.explore(
@@ -131,7 +133,7 @@ def activity_step_explorer(w1=1.0, x=1.0, y=-1.0):
     )
 
 
-def _activity_model(w1, w2, x, y, gamma):
+def _activity_model(w1: float, w2: float, x: float, y: float, gamma: float) -> go.Figure:
     start, settled = w1 * x, float(onemlp.equilibrium(w1, w2, x, y, pi1=gamma))
     top, low = onemlp.loss(w1, w2, x, y), onemlp.equilibrated_energy(w1, w2, x, y, pi1=gamma)
     slope, z, reach = -w2 * (y - w2 * start), np.linspace(-2.5, 2.5, 81), abs(settled - start)
@@ -157,7 +159,7 @@ def _activity_model(w1, w2, x, y, gamma):
     )
 
 
-def _gain(w1, w2, x, y, gamma):
+def _gain(w1: float, w2: float, x: float, y: float, gamma: float) -> go.Figure:
     grid = np.linspace(-2.5, 2.5, 61)
     loss, energy = onemlp.loss(w1, grid, x, y), onemlp.equilibrated_energy(w1, grid, x, y, pi1=gamma)
     here = onemlp.equilibrated_energy(w1, w2, x, y, pi1=gamma), onemlp.loss(w1, w2, x, y)
@@ -169,20 +171,20 @@ def _gain(w1, w2, x, y, gamma):
     return _panel(traces, "What the step gains", ("w₂", [-2.5, 2.5]), ("energy, with Π₂ = 1", [-1, 5]))
 
 
-def _gain_bar(x, low, high):
+def _gain_bar(x: float, low: np.ndarray, high: np.ndarray) -> figures.Trace:
     return _path(np.array([[x, low], [x, high]]), "gain", line={"color": GAIN, "width": 6})
 
 
-def _marker(symbol):
+def _marker(symbol: str) -> dict[str, Any]:
     return {"symbol": symbol, "size": 14, "color": PC, "line": {"width": 2, "color": PC}}
 
 
-def _panel(traces, title, *axes):
+def _panel(traces: Sequence[figures.Trace], title: str, *axes: tuple[str, Sequence[float]]) -> go.Figure:
     xaxis, yaxis = ({"title": {"text": text}, "range": ends} for text, ends in axes)
     return go.Figure(traces, {"title": {"text": title}, "xaxis": xaxis, "yaxis": yaxis, "height": 430})
 
 
-def damping_figure(damping=2.0, limit=1.4, x=1.0, y=-1.0):
+def damping_figure(damping: float = 2.0, limit: float = 1.4, x: float = 1.0, y: float = -1.0) -> go.Figure:
     """The smallest eigenvalue of H + λI over the weights, with its zero line and the square of initial weights."""
     axis = np.linspace(-limit, limit, 57)
     smallest = np.linalg.eigvalsh(onemlp.loss_hessian(*np.meshgrid(axis, axis), x, y))[..., 0] + damping
@@ -197,7 +199,7 @@ def damping_figure(damping=2.0, limit=1.4, x=1.0, y=-1.0):
     return fig.add_traces([*traces, _path(square, "initial weights", line=dashed, showlegend=False)])
 
 
-def weight_gradient_figure(w2, ratio):
+def weight_gradient_figure(w2: np.ndarray, ratio: np.ndarray) -> go.Figure:
     """Eq. 7's printed gradient over the measured one, at the given w2, beside the theorem's 2 + w2²."""
     grid = np.linspace(np.min(w2), np.max(w2), 81)
     marker = {"size": 10, "color": PC, "symbol": "square"}

@@ -1,7 +1,10 @@
 """Explorers of the chapter "Which way to step": the closest solution, Fig. 2 by blocks of seeds, and its map."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 
 from pcbook import checks, figures, intervals, onemlp, sliders
 from pcbook.experiments import toy
@@ -9,7 +12,7 @@ from pcbook.experiments import toy
 ALGORITHMS = ("BP", "PC", "TRN")
 
 
-def stationary_points(w1, w2, slope=toy.SLOPE):
+def stationary_points(w1: ArrayLike, w2: ArrayLike, slope: ArrayLike = toy.SLOPE) -> np.ndarray:
     """The solutions (u, m/u) at which the distance to (w1, w2) is stationary, nearest first; shape (2 to 4, 2).
 
     The u are the real roots of u⁴ − w1 u³ + m w2 u − m², Eq. 10 for any `slope` m. Raises `ValueError` unless
@@ -22,7 +25,7 @@ def stationary_points(w1, w2, slope=toy.SLOPE):
     return points[np.argsort(np.linalg.norm(points - (w1, w2), axis=-1))]
 
 
-def closest_solution_explorer(limit=2.0):
+def closest_solution_explorer(limit: float = 2.0) -> sliders.Explorer:
     """Move (w1, w2): the stationary points of the distance, the closest one, and which way each algorithm steps."""
     axis = np.linspace(-limit, limit, 41)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1)
@@ -30,7 +33,7 @@ def closest_solution_explorer(limit=2.0):
     background = figures.landscape(axis, axis, distances, "Distance to the closest solution", scale=False)
     figures.add_manifold(background, toy.SLOPE, limit).update_layout(height=470)
 
-    def draw(w1, w2):
+    def draw(w1: float, w2: float) -> list[go.Figure]:
         w, points = np.array([w1, w2]), stationary_points(w1, w2)
         far = np.linalg.norm(points - w, axis=-1)
         tie = np.count_nonzero(far < far[0] + 1e-6) > 1
@@ -55,7 +58,7 @@ def closest_solution_explorer(limit=2.0):
     )
 
 
-def _add_rays(fig, w, points):
+def _add_rays(fig: go.Figure, w: np.ndarray, points: np.ndarray) -> None:
     """Dotted lines from `w` to all `points` (a solid one to the first), and a star on the first."""
     rays = np.stack([np.broadcast_to(w, points.shape), points, np.full(points.shape, np.nan)], axis=1).reshape(-1, 2).T
     style = {"showlegend": False, "hoverinfo": "skip", "mode": "lines"}
@@ -65,7 +68,7 @@ def _add_rays(fig, w, points):
     fig.add_scatter(x=points[:1, 0], y=points[:1, 1], **style | {"mode": "markers"}, marker=star)
 
 
-def _add_step(fig, name, w, way, length=0.55):
+def _add_step(fig: go.Figure, name: str, w: np.ndarray, way: np.ndarray, length: float = 0.55) -> None:
     """An arrow along the update of `name` at `w`, labelled with its cosine to `way`; none where it vanishes."""
     update = onemlp.update(name, w, 1.0, toy.SLOPE)
     size = np.hypot(*update)
@@ -75,7 +78,7 @@ def _add_step(fig, name, w, way, length=0.55):
     figures.add_path(fig, np.stack([w, tip]), name, label.replace("-", "−"))
 
 
-def _distance_profile(w, points, far, title, reach=4.0):
+def _distance_profile(w: np.ndarray, points: np.ndarray, far: np.ndarray, title: str, reach: float = 4.0) -> go.Figure:
     """The distance from `w` to (u, m/u) over u, with the stationary `points` at their distances `far`."""
     right = np.geomspace(0.2, reach, 40)
     u = np.concatenate([-right[::-1], [np.nan], right])
@@ -90,14 +93,14 @@ def _distance_profile(w, points, far, title, reach=4.0):
     return fig.update_yaxes(title_text="distance D", range=[0, 5])
 
 
-def seed_block_explorer(blocks=40, seeds=10, batches=5, seed=0):
+def seed_block_explorer(blocks: int = 40, seeds: int = 10, batches: int = 5, seed: int = 0) -> sliders.Explorer:
     """Fig. 2 as printed, ten seeds at a time: mean ± SEM for each block, and all blocks together."""
     cosines = toy.alignment(blocks * seeds, seed, batches=batches)
     by_block = {name: c.reshape(batches, blocks, seeds) for name, c in cosines.items()}
     leads = (by_block["PC"] - by_block["BP"]).mean(axis=-1) > 0
     ahead, behind = leads.all(axis=0).sum(), (~leads).all(axis=0).sum()
 
-    def draw(block):
+    def draw(block: int) -> go.Figure:
         x, here = np.arange(1, batches + 1), {name: c[:, block - 1] for name, c in by_block.items()}
         series = {}
         for name, c in here.items():
@@ -119,19 +122,19 @@ def seed_block_explorer(blocks=40, seeds=10, batches=5, seed=0):
     )
 
 
-def square(scale, count=80):
+def square(scale: float, count: int = 80) -> np.ndarray:
     """The midpoints of a count × count grid over [−scale, scale]², shape (count, count, 2), first axis w2."""
     axis = checks.positive("scale", scale) * ((2 * np.arange(count) + 1) / count - 1)
     return np.stack(np.meshgrid(axis, axis), axis=-1)
 
 
-def alignment_map_explorer(limit=2.2):
+def alignment_map_explorer(limit: float = 2.2) -> sliders.Explorer:
     """The map of cos(PC) − cos(BP) over the plane, with the square from which weights are drawn as a slider."""
     plane, bins = square(limit), np.linspace(-0.8, 0.8, 33)
     z, axis, middles = toy.alignment_gain(plane), plane[0, :, 0], (bins[1:] + bins[:-1]) / 2
     colours = np.where(middles > 0, figures.COLOURS["PC"], figures.COLOURS["BP"])
 
-    def draw(scale):
+    def draw(scale: float) -> list[go.Figure]:
         inside = toy.alignment_gain(square(scale))
         weights = np.histogram(inside, bins)[0] / inside.size
         edge = scale * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [-1, -1]])
@@ -161,7 +164,7 @@ def alignment_map_explorer(limit=2.2):
     )
 
 
-def _gain_map(axis, z, limit):
+def _gain_map(axis: np.ndarray, z: np.ndarray, limit: float) -> go.Figure:
     bar = {"thickness": 10, "outlinewidth": 0, "xpad": 4}
     hover = "w₁ %{x:.2f}, w₂ %{y:.2f}<br>difference %{z:.2f}<extra></extra>"
     fig = go.Figure(
@@ -181,7 +184,13 @@ def _gain_map(axis, z, limit):
     )
 
 
-def gain_figures(x, means, shares, x_title, at_zero=None):
+def gain_figures(
+    x: figures.Values,
+    means: Sequence[intervals.Interval],
+    shares: Sequence[intervals.Interval],
+    x_title: str,
+    at_zero: float | None = None,
+) -> list[go.Figure]:
     """Mean of the difference in cosine, and share of starts with PC ahead, over `x`; lists of `intervals.Interval`.
 
     `at_zero` marks the limit of the mean at x = 0.
@@ -201,7 +210,7 @@ def gain_figures(x, means, shares, x_title, at_zero=None):
     return [left, right.update_yaxes(tickformat=".0%", range=[0.3, 0.6])]
 
 
-def many_seeds_figures(cosines):
+def many_seeds_figures(cosines: Mapping[str, np.ndarray]) -> list[go.Figure]:
     """From `{algorithm: (batches, count)}`: mean cosine by batch, and how often the first is below c, over c."""
     batch = np.arange(1, len(cosines["PC"]) + 1)
     means = {name: _band([intervals.mean(row) for row in values]) for name, values in cosines.items()}
@@ -212,5 +221,5 @@ def many_seeds_figures(cosines):
     return [left.update_xaxes(dtick=1), right.update_yaxes(tickformat=".0%", range=[0, 1])]
 
 
-def _band(estimates):
+def _band(estimates: Sequence[intervals.Interval]) -> tuple[np.ndarray, ...]:
     return tuple(np.array([getattr(e, end) for e in estimates]) for end in ("value", "low", "high"))
