@@ -1,6 +1,7 @@
 """The command line: `python -m pcbook run | list | show | verify | pdf | lite`."""
 
 import argparse
+import contextlib
 import sys
 
 from pcbook import experiments, lite, pdf, records, sweep
@@ -8,6 +9,10 @@ from pcbook import experiments, lite, pdf, records, sweep
 
 def main(arguments=None):
     """Run a command; the exit code: 0, 1 if something is wrong, 2 for a bad argument, 130 after Ctrl-C."""
+    with contextlib.suppress(AttributeError):  # stdout need not be a file
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # as stderr does with signs that the locale lacks, such as "…"
     options = parser().parse_args(arguments)
     try:
         return options.command(options)

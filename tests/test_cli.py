@@ -52,6 +52,13 @@ def test_a_run_says_whether_the_record_is_the_same_as_before(call, record):
     assert "another than before" in call("run", "tiny", "--jobs", "1", "--seeds", "1")[2]
 
 
+def test_a_run_names_the_damaged_record_that_it_replaces(call, record):
+    record.write_text(record.read_text()[:100])
+    code, _, err = call("run", "tiny", "--jobs", "1")
+    assert code == 0 and f"in place of a damaged record ({record}: not a whole JSON file" in err
+    assert records.load(record)
+
+
 def test_dry_run_runs_nothing(call, log, tmp_path):  # noqa: F811
     code, out, _ = call("run", "tiny", "--dry-run", "--jobs", "2")
     assert code == 0 and log() == []
@@ -154,6 +161,14 @@ def test_the_module_is_a_command():
     command = [sys.executable, "-m", "pcbook", "run", "nothing"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
     assert result.returncode == 2 and "must be one of 'deep-chains'" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["run", "--help"]])
+def test_signs_that_the_locale_lacks_do_not_stop_the_command(arguments):
+    command = [sys.executable, "-m", "pcbook", *arguments]
+    ascii = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent, env=ascii)
+    assert result.returncode == 0 and r"\u2026" in result.stdout, result.stderr
 
 
 @pytest.mark.parametrize("name", experiments.EXPERIMENTS)
