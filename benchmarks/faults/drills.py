@@ -49,7 +49,7 @@ def expect(condition, message):
 
 def environment(folder, **more):
     """An environment whose caches, journals and temporary files lie in a drill's folder, without named data."""
-    unset = ("PCBOOK_DATA", "PCBOOK_RUNS", "PCBOOK_STATIC", "PYTHONUTF8")
+    unset = ("CI", "PCBOOK_DATA", "PCBOOK_REQUIRE_DATA", "PCBOOK_RUNS", "PCBOOK_STATIC", "PYTHONUTF8")
     kept = {key: value for key, value in os.environ.items() if key not in unset}
     own = {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache"), "PCBOOK_RUNS": str(folder / "runs")}
     return kept | own | {"OMP_NUM_THREADS": "1"} | more
