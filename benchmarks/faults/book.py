@@ -1,6 +1,7 @@
 """A book of two pages made with this project's configuration, extension and style, and its build."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,8 +34,9 @@ def built(root, **environment):
 
 
 def html(root):
-    """{page: its HTML} of a built book, whatever its pages are."""
-    return {path.stem: path.read_text(encoding="utf-8") for path in (root / "_build" / "html" / "book").glob("*.html")}
+    """{page: its HTML} of a built book, without the marks `?v=…` that only tell browsers how old a style is."""
+    pages = (root / "_build" / "html" / "book").glob("*.html")
+    return {path.stem: re.sub(r"\?v=\w+", "", path.read_text(encoding="utf-8")) for path in pages}
 
 
 def write_page(root, code=PAGES["index"], text="", name="index"):
