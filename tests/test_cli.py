@@ -149,7 +149,7 @@ def test_bad_arguments_are_named(call, record, arguments, code, complaint):
 
 def test_ctrl_c_says_how_to_go_on(start, log, tmp_path):  # noqa: F811
     folders = "--journal", tmp_path / "runs", "--output", tmp_path / "records"
-    process = start("run", "tiny", "--jobs", 2, *folders, TINY_WAIT="0.5")
+    process = start("run", "tiny", "--jobs", 2, *folders, TINY_WAIT="1")
     wait_for(lambda: finished(tmp_path))
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers too
     _, err = process.communicate(timeout=60)

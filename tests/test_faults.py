@@ -23,7 +23,7 @@ def sound(folder, rng):
 
 def losing(folder, rng):
     """A drill that loses something."""
-    drills.expect(False, "half a record")
+    drills.expect(False, f"half a record in {folder}")
 
 
 def impossible(folder, rng):
@@ -43,7 +43,9 @@ def test_an_outcome_is_survived_or_lost_or_neither():
     rows = [drills.attempt(drill, seed=3) for drill in TOYS.values()]
     assert [row["survived"] for row in rows] == [True, False, None, False]
     assert rows[0]["outcome"] == f"drew {random.Random(3).random()}"
-    assert rows[1]["outcome"] == "AssertionError: half a record" and rows[2]["outcome"] == "not tried: no disk here"
+    assert (
+        rows[1]["outcome"] == "AssertionError: half a record in …" and rows[2]["outcome"] == "not tried: no disk here"
+    )
     assert "BrokenProcessPool" in rows[3]["outcome"]
     assert rows[0]["how"] == "A drill that finds nothing." and all(row["seconds"] >= 0 for row in rows)
 

@@ -34,11 +34,18 @@ def attempt(function, seed):
         except NotTried as reason:
             survived, outcome = None, f"not tried: {reason}"
         except Exception as error:  # whatever it is, it is the outcome
-            survived, outcome = False, f"{type(error).__name__}: {str(error).strip()[-1500:]}"
+            survived, outcome = False, f"{type(error).__name__}: {_anywhere(str(error), folder).strip()[-1500:]}"
     how = function.__doc__.strip().splitlines()[0]
     seconds = round(time.perf_counter() - begin, 1)
     row = {"fault": function.__name__.replace("_", " "), "how": how, "survived": survived, "outcome": outcome}
     return row | {"seconds": seconds}
+
+
+def _anywhere(text, folder):
+    """The text without this machine's own places."""
+    for place in (folder, ROOT, sys.prefix, tempfile.gettempdir()):
+        text = text.replace(str(place), "…")
+    return text
 
 
 def expect(condition, message):
