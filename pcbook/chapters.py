@@ -47,9 +47,13 @@ class Chapter:
 def read(path: str | Path) -> Chapter | None:
     """The `Chapter` in the notebook at `path`, or None if its first cell is no front matter.
 
-    `ValueError` names what is missing if it has objectives but not all of the rest.
+    `ValueError` names the file if it is no whole notebook, and what is missing if it has objectives but not all of the
+    rest.
     """
-    cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+    try:
+        cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a whole notebook ({error})") from None
     sources = ["".join(cell["source"]) for cell in cells]
     if not cells or "After this chapter you can" not in sources[0]:
         return None

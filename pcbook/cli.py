@@ -1,6 +1,7 @@
 """The command line: `python -m pcbook run | list | show | verify | pdf | lite`."""
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ Record = dict[str, Any]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0, 1 if something is wrong, 2 for a bad argument, 130 after Ctrl-C."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr does with signs that the locale lacks, such as "…"
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
         return options.command(options)

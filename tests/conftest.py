@@ -3,8 +3,6 @@
 import contextlib
 import functools
 import os
-import subprocess
-import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 from filelock import FileLock
+
+from benchmarks.faults.book import build
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: one thread each, also in what they start
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -31,17 +31,6 @@ def toc_pages(root=ROOT):
                 yield from walk(item)
 
     return list(walk(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))))
-
-
-def build(root, **environment):
-    """`jupyter-book build .` in `root`; the finished process with stdout and stderr together in `.stdout`."""
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "."]
-    clean = {"PYTHONUTF8": "1"} | {
-        key: value for key, value in os.environ.items() if key not in ("PCBOOK_STATIC", "PYTHONPATH")
-    }
-    return subprocess.run(
-        command, cwd=root, env=clean | environment, encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
 
 
 def pytest_collection_modifyitems(items):

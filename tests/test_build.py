@@ -1,32 +1,18 @@
 """The build on a book of one page: it reruns what changed, trusts what did not, and fails on any warning."""
 
 import importlib
-import shutil
+import os
 
-import nbformat
 import pytest
 from conftest import ROOT, build, toc_pages
 
-
-def write_page(root, code="from pcbook import probe; print(f'answer {probe.ANSWER}')", text=""):
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
-    cells = [("markdown", "text", f"# Tiny\n\n{text}"), ("code", "code", code)]
-    notebook.cells = [getattr(nbformat.v4, f"new_{kind}_cell")(source, id=name) for kind, name, source in cells]
-    nbformat.write(notebook, root / "book" / "index.ipynb")
+from benchmarks.faults.book import small, write_page
 
 
 @pytest.fixture
 def tiny(tmp_path):
     """A copy of the machinery around one page, and around one module that the page imports."""
-    keep = shutil.ignore_patterns("__pycache__", "*.ipynb", "*.md", "records")
-    for folder in ("book", "pcbook"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=keep)
-    for file in ("_config.yml", "requirements.txt"):
-        shutil.copy(ROOT / file, tmp_path)
-    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
-    (tmp_path / "pcbook" / "probe.py").write_text("ANSWER = 41\n")
-    write_page(tmp_path)
-    return tmp_path
+    return small(tmp_path, pages=["index"])
 
 
 def page(root):
@@ -51,6 +37,11 @@ def test_an_edit_in_the_package_reruns_the_page_and_nothing_else_does(tiny):
     dressed = build(tiny)
     assert "Executing notebook" not in dressed.stdout
     assert ".dressed" in (tiny / "_build" / "html" / "_static" / "pcbook.css").read_text()
+
+    write_page(tiny, text="The clock was set back.")
+    os.utime(tiny / "book" / "index.ipynb", (0, 0))
+    assert build(tiny).returncode == 0
+    assert "The clock was set back." in page(tiny)
 
     (tiny / "pcbook" / "probe.py").write_text("ANSWER = 42\n")
     edited = build(tiny)

@@ -164,3 +164,12 @@ def test_boxes_do_not_overlap_and_links_follow_the_place(monkeypatch):
     corners = [(float(r.get("x")), float(r.get("y"))) for r in picture.iter("foreignObject")]
     for i, (x, y) in enumerate(corners):
         assert all(abs(x - u) >= chapter_map.WIDE or abs(y - v) >= chapter_map.HIGH for u, v in corners[:i])
+
+
+@pytest.mark.parametrize("keep", [0, 0.1, 0.5, 0.99])
+def test_a_truncated_notebook_is_named(tmp_path, keep):
+    text = (ROOT / "book" / "landscape.ipynb").read_text(encoding="utf-8").rstrip()
+    path = tmp_path / "cut.ipynb"
+    path.write_text(text[: int(keep * len(text))], encoding="utf-8")
+    with pytest.raises(ValueError, match=r"cut\.ipynb: not a whole notebook"):
+        chapters.read_all(tmp_path)

@@ -42,7 +42,7 @@ def record(call, tmp_path):
 
 def test_run_writes_the_record_and_says_where(call, tmp_path):
     code, out, err = call("run", "tiny", "--jobs", "1", "--seeds", "2")
-    assert code == 0 and out.split() == [str(tmp_path / "records" / "tiny.json")]
+    assert code == 0 and out == f"{tmp_path / 'records' / 'tiny.json'}\n"
     assert records.load(out.strip())["seeds"] == [0, 1]
     assert "0 of 3 cells finished" in err and "3 of 4 cells finished" in err
 
@@ -50,6 +50,13 @@ def test_run_writes_the_record_and_says_where(call, tmp_path):
 def test_a_run_says_whether_the_record_is_the_same_as_before(call, record):
     assert "the same as before" in call("run", "tiny", "--jobs", "1")[2]
     assert "another than before" in call("run", "tiny", "--jobs", "1", "--seeds", "1")[2]
+
+
+def test_a_run_names_the_damaged_record_that_it_replaces(call, record):
+    record.write_text(record.read_text()[:100])
+    code, _, err = call("run", "tiny", "--jobs", "1")
+    assert code == 0 and f"in place of a damaged record ({record}: not a whole JSON file" in err
+    assert records.load(record)
 
 
 def test_dry_run_runs_nothing(call, log, tmp_path):  # noqa: F811
@@ -142,7 +149,7 @@ def test_bad_arguments_are_named(call, record, arguments, code, complaint):
 
 def test_ctrl_c_says_how_to_go_on(start, log, tmp_path):  # noqa: F811
     folders = "--journal", tmp_path / "runs", "--output", tmp_path / "records"
-    process = start("run", "tiny", "--jobs", 2, *folders, TINY_WAIT="0.5")
+    process = start("run", "tiny", "--jobs", 2, *folders, TINY_WAIT="1")
     wait_for(lambda: finished(tmp_path))
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers too
     _, err = process.communicate(timeout=60)
@@ -154,6 +161,14 @@ def test_the_module_is_a_command():
     command = [sys.executable, "-m", "pcbook", "run", "nothing"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
     assert result.returncode == 2 and "must be one of 'deep-chains'" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["run", "--help"]])
+def test_signs_that_the_locale_lacks_do_not_stop_the_command(arguments):
+    command = [sys.executable, "-m", "pcbook", *arguments]
+    ascii = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent, env=ascii)
+    assert result.returncode == 0 and r"\u2026" in result.stdout, result.stderr
 
 
 @pytest.mark.parametrize("name", experiments.EXPERIMENTS)

@@ -14,10 +14,11 @@ import sys
 from pathlib import Path
 
 from docutils import nodes
+from filelock import FileLock, Timeout
 
 COMPUTED_FROM = (
     "pcbook/**/*.py",
-    "book/records/**/*",
+    "book/records/**/*.json",
     "requirements.txt",
     "requirements.lock",
 )
@@ -49,6 +50,35 @@ def front_matter(root):
 
     book = chapters.read_all(Path(root) / "book").values()
     return repr([(c.slug, c.title, c.prerequisites, c.minutes) for c in book]).encode()
+
+
+def take_turns(app, config):
+    """One build of a checkout at a time: a second waits, until the first has ended."""
+    folder = Path(app.outdir).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    app.pcbook_lock = FileLock(folder / ".building")  # held until the process ends
+    try:
+        app.pcbook_lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another build is under way in {folder}: waiting for it", flush=True)
+        app.pcbook_lock.acquire()
+
+
+def find_edits(app, env, added, changed, removed):
+    """Pages whose content is another than when they were read, whatever the clock says.
+
+    Sphinx compares times, and would miss an edit after the clock was set back.
+    """
+    before = getattr(env, "pcbook_sources", {})
+    env.pcbook_sources = {
+        name: hashlib.sha256(Path(env.doc2path(name)).read_bytes()).hexdigest()
+        for name in env.found_docs
+    }
+    return [
+        name
+        for name, found in env.pcbook_sources.items()
+        if before.get(name, found) != found
+    ]
 
 
 def prepare_execution(app, config):
@@ -161,9 +191,11 @@ def setup(app):
         True  # Sphinx then returns 1 if there was any warning, as with -W --keep-going
     )
     app.add_config_value("pcbook_assets", "", "html")
+    app.connect("config-inited", take_turns)
     app.connect("config-inited", prepare_execution)
     app.connect("config-inited", add_assets)
     app.connect("builder-inited", drop_thebe)
+    app.connect("env-get-outdated", find_edits)
     app.connect("source-read", write_reference)
     app.connect("doctree-resolved", link_names)
     app.connect("html-page-context", add_filter)

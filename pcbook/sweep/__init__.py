@@ -210,20 +210,24 @@ def _save(
         path = output / f"{stem}.json"
         rows = [{"cell": entry["cell"], "results": entry["results"]} for entry in group]
         new = record(results={"cells": rows, "timing": [entry["timing"] for entry in group]})
-        before = _loaded(path)
+        news = _compared(path, new)
         try:
             paths.append(records.save(path, new))
         except (OSError, ValueError) as error:
             raise Stopped(f"the record {path} could not be saved ({error})") from error
-        news = "" if before is None else f", {'the same as' if records.same(before, new) else 'another than'} before"
         say(f"{path}: {len(group)} cells, {duration(new['wall_clock'])}{news}")
     return paths
 
 
-def _loaded(path: Path) -> dict[str, Any] | None:
-    with contextlib.suppress(OSError, ValueError):
-        return records.load(path)
-    return None
+def _compared(path: Path, new: dict[str, Any]) -> str:
+    """What a run says of the record that it is about to replace."""
+    try:
+        before = records.load(path)
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        return f", in place of a damaged record ({error})"
+    return f", {'the same as' if records.same(before, new) else 'another than'} before"
 
 
 def _bound(experiment: Experiment, entry: dict[str, Any], sizes: dict[str, int]) -> None:

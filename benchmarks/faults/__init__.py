@@ -1,0 +1,1 @@
+"""Drills of faults against the real project: `python -m benchmarks.faults`."""
