@@ -55,10 +55,7 @@ SOURCES = {
     ),
     "fashion_mnist": Source(
         "Fashion-MNIST",
-        (
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
-        ),
+        ("https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",),
         "Debian's package dataset-fashion-mnist installs the four files in /usr/share/datasets/fashion-mnist",
         {
             "train-images-idx3-ubyte": (

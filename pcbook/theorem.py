@@ -17,7 +17,7 @@ class ProofError(Exception):
 
 
 def entrywise(function: Callable[[Expr], Expr], value: Expr | Matrix) -> Expr | Matrix:
-    return value.applyfunc(function) if isinstance(value, sp.MatrixBase) else function(sp.sympify(value))
+    return value.applyfunc(function) if isinstance(value, sp.MatrixBase) else function(sp.sympify(value, strict=True))
 
 
 def rest(lhs: Expr | Matrix, rhs: Expr | Matrix) -> Expr | Matrix | None:
@@ -87,7 +87,7 @@ class Less(Step):
     sign = "positive"
 
     def remainder(self) -> str | None:
-        difference = sp.sympify(self.rhs - self.lhs)
+        difference = sp.sympify(self.rhs - self.lhs, strict=True)
         certificate = difference if self.since is None else self.since
         if left := rest(difference.subs(self.given), certificate.subs(self.given)):
             return f"rhs − lhs − certificate = {left}"
@@ -116,7 +116,7 @@ class Limit(Step):
     to: tuple[Expr, Expr] = field(kw_only=True)
 
     def remainder(self) -> str | None:
-        value = sp.sympify(self.lhs).limit(*self.to)
+        value = sp.sympify(self.lhs, strict=True).limit(*self.to)
         return None if value == self.rhs or rest(value, self.rhs) is None else f"the limit is {value}"
 
     def latex(self) -> str:
