@@ -9,8 +9,21 @@ from conftest import ROOT
 
 MODULES = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle"}
 CALLS = set(
-    "eval exec compile __import__ os.system os.popen joblib.load joblib.dump yaml.load yaml.unsafe_load "
-    "subprocess.getoutput parse_expr tempfile.mktemp".split()
+    [
+        "eval",
+        "exec",
+        "compile",
+        "__import__",
+        "os.system",
+        "os.popen",
+        "joblib.load",
+        "joblib.dump",
+        "yaml.load",
+        "yaml.unsafe_load",
+        "subprocess.getoutput",
+        "parse_expr",
+        "tempfile.mktemp",
+    ]
 )
 # sympy evaluates strings unless it is strict.
 UNLESS = {("torch.load", "weights_only", True), *((f"{m}sympify", "strict", True) for m in ("", "sp.", "sympy."))}
