@@ -3,6 +3,7 @@
     python -m tests.mutation                    # every mutant of every kernel: hours
     python -m tests.mutation onemlp --jobs 2    # of one module
     python -m tests.mutation --sample 200       # a random share, the same for the same --seed
+    python -m tests.mutation --record           # and write the score to benchmarks/mutants.json
 
 A mutant is one operator, sign, comparison, constant, condition, pair of arguments, transpose or call changed or left
 out. Nothing is written: each runs in a process of its own, forked after the slow imports, in which the module compiles
@@ -31,6 +32,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LIST = ROOT / "tests" / "mutants.toml"
+RECORD = ROOT / "benchmarks" / "mutants.json"
 INFERENCE = ("equilibrium", "euler", "exact", "fixed_point", "kink", "kinked", "newton", "response", "rules", "state")
 MODULES = ("onemlp", "trust_region", "network", "taylor", "inference", *(f"inference.{name}" for name in INFERENCE))
 TESTS = ("onemlp", "checks", "extremes", "network", "inference", "kinked", "taylor", "trust_region", "linear_theory")
@@ -319,6 +321,7 @@ def main(arguments=None):
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of tests that each gets at most")
     parser.add_argument("--tests", nargs="*", default=TESTS, help="which test files are asked, without test_ and .py")
+    parser.add_argument("--record", action="store_true", help=f"write the score to {RECORD.relative_to(ROOT)}")
     parser.add_argument("--list", action="store_true", help="print the mutants' names, and run nothing")
     options = parser.parse_args(arguments)
     every = [m for module in options.modules for m in mutants(module)]
@@ -329,16 +332,43 @@ def main(arguments=None):
         return print(*(m.name for m in chosen), sep="\n")
     prepare()
     patterns, results, caught = listed(), collections.defaultdict(collections.Counter), collections.Counter()
+    alive, begun = [], time.monotonic()
     tests = watched(f"tests/test_{name}.py" for name in options.tests)
     for mutant, result, seconds in trials(chosen, tests, options.jobs, options.budget):
         fits = excused(mutant.name, patterns)
         if result == "survived":
             result = "listed" if fits else "survived"
+            alive += [] if fits else [mutant]
         else:
             caught.update(fits)
         results[mutant.module][result] += 1
         print(f"{result:8} {seconds:5.1f} s  {mutant.name}", flush=True)
+    if options.record:
+        settings = {"sample": options.sample, "seed": options.seed, "budget": options.budget, "tests": options.tests}
+        print(save(settings, scores(results, every, alive), time.monotonic() - begun))
     return report(results, every, chosen, patterns, caught)
+
+
+def scores(results, every, alive):
+    """What each module's mutants came to: all of them, those run, caught, listed, and the names of those alive."""
+    sizes = collections.Counter(m.module for m in every)
+    names = {module: [m.name for m in alive if m.module == module] for module in sizes}
+    rows = [(module, sizes[module], results[module]) for module in sizes]
+    return [
+        {"module": m, "of": size, "run": row.total(), "caught": row["caught"] + row["late"], "late": row["late"],
+         "listed": row["listed"], "survived": names[m]}
+        for m, size, row in rows
+    ]  # fmt: skip
+
+
+def save(settings, rows, seconds):
+    """Write the record that `benchmarks.audit` reads."""
+    from pcbook import records
+
+    settings = {key: value if not isinstance(value, tuple) else list(value) for key, value in settings.items()}
+    environment = records.describe(("numpy", "torch", "pytest", "hypothesis"))
+    record = records.new("mutants", settings, {"rows": rows}, environment=environment, wall_clock=round(seconds, 1))
+    return records.save(RECORD, record)
 
 
 def report(results, every, chosen, patterns, caught):

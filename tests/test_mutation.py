@@ -1,5 +1,7 @@
 """The mutation testing itself: what it changes, whom it asks, and a list of survivors that is not out of date."""
 
+import collections
+
 import mutation
 import pytest
 
@@ -79,3 +81,12 @@ def test_a_pattern_means_what_it_says():
     name = "toy: f: a[0] => a[1]"
     assert mutation.excused(name, ["toy: f: a[0] => *"]) and mutation.excused(name, [name])
     assert not mutation.excused(name, ["toy: f: a? => *", "toy: g*"])
+
+
+def test_the_record_counts_each_module_and_names_what_lives(toy):
+    found, _ = toy
+    every = list(found.values())
+    results = {"toy": collections.Counter(caught=8, late=1, listed=1, survived=1)}
+    assert mutation.scores(results, every, every[3:4]) == [
+        {"module": "toy", "of": 14, "run": 11, "caught": 9, "late": 1, "listed": 1, "survived": ["toy: f: not a => a"]}
+    ]
