@@ -64,7 +64,7 @@ def _parabola(path: np.ndarray, w1: float, w2: float, x: float, y: float) -> go.
 
 def _activity(path: np.ndarray, last: int, w1: float, w2: float, x: float, y: float, eta: float) -> go.Figure:
     steps, settled = np.linspace(0, last, 121), float(onemlp.equilibrium(w1, w2, x, y))
-    steps_so_far = _points(np.arange(len(path)), path, "Euler steps z_t", "square", 6)
+    steps_so_far = _points(np.arange(len(path)), path, "Euler steps zₜ", "square", 6)
     traces = [
         _line([0, last], [settled, settled], "equilibrium z*", color=GREY, dash="dot"),
         _line(steps, onemlp.inference(eta * steps, w1, w2, x, y), "exact flow z(ηt)", color=FIRST, width=3),
