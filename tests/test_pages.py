@@ -7,9 +7,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from pcbook import claims
+from pcbook import chapters, claims
 
 ROOT = Path(__file__).parent.parent
+TITLES = {slug: chapter.title for slug, chapter in chapters.read_all(ROOT / "book").items()}
 MODULES = {path.stem for path in (ROOT / "pcbook").glob("[a-z]*.py")}
 NAMES = {
     (page.name, *found)
@@ -83,5 +84,5 @@ def test_an_erratum_says_what_is_printed_and_what_is_right_and_shows_it(cells):
     words = cells[0].source
     assert re.search(r"^\*\*Printed:\*\* .+\n\n\*\*Right:\*\* ", words, re.MULTILINE)
     assert any("assert " in cell.source for cell in cells if cell.cell_type == "code")
-    linked = re.findall(r"\{ref\}`([\w-]+) <(claim-[\w-]+)>`", words)
-    assert linked and set(linked) <= {(row.chapter, row.anchor) for row in claims.CLAIMS.values()}
+    linked = re.findall(r"\{ref\}`([^<`]+) <(claim-[\w-]+)>`", words)
+    assert linked and set(linked) <= {(TITLES[row.chapter], row.anchor) for row in claims.CLAIMS.values()}
