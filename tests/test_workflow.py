@@ -52,3 +52,8 @@ def test_a_schedule_tries_the_latest_libraries():
     lines = [line.partition(" #")[0] for line in result.stdout.splitlines() if line and not line.startswith("#")]
     assert {"-e .", "numpy", "torch", "plotly", "pytest", "jupyter-book==1.0.4.post1"} <= set(lines)
     assert not any("requirements.lock" in line for line in lines)
+
+
+def test_a_schedule_asks_for_known_vulnerabilities_of_all_that_is_locked():
+    [*_, command] = WORKFLOW["jobs"]["audit"]["steps"]
+    assert command["run"].startswith("pip-audit --strict ") and command["run"].endswith(" requirements.hashes")

@@ -112,6 +112,10 @@
     drawings.forEach((draw) => draw());
   }).observe(root, { attributes: true, attributeFilter: ["data-theme"] });
 
+  // What the theme's buttons do on a click: a page's policy lets them carry no code of their own.
+  const clicks = { "toggleFullScreen()": () => window.toggleFullScreen(), "window.print()": () => window.print() };
+  document.querySelectorAll("[data-pc-click]").forEach((button) => button.addEventListener("click", clicks[button.dataset.pcClick]));
+
   // A download of a page is saved, also where the browser could show it.
   document.querySelectorAll(".btn-download-source-button").forEach((link) => { link.download = ""; });
 
