@@ -88,6 +88,9 @@ def prepare_execution(app, config):
     `nb_execution_cache_path` changes: no page keeps an old output.
     """
     os.environ["PCBOOK_STATIC"] = "1"
+    # Threads that spin while they wait starve one another on a busy machine: a minute
+    # and a half for a cell of one second, and the build stops with a timeout.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     root = str(Path(app.srcdir).resolve())
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, (root, os.environ.get("PYTHONPATH")))
