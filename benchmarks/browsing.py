@@ -13,9 +13,9 @@ import urllib.request
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from pcbook import pdf
+
 ROOT = Path(__file__).parent.parent
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking"]
 
 
 @contextlib.contextmanager
@@ -41,17 +41,23 @@ def chromium():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        named = os.environ.get("PCBOOK_CHROMIUM")
-        candidates = [named] if named else [*map(shutil.which, BROWSERS), playwright.chromium.executable_path]
-        path = next((path for path in candidates if path and Path(path).exists()), None)
+        path = pdf.find_chromium(playwright)
         if path is None:
             raise FileNotFoundError("no Chromium: install one (apt install chromium) or name it in PCBOOK_CHROMIUM")
-        as_root = hasattr(os, "geteuid") and os.geteuid() == 0
-        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS, "--no-sandbox"] if as_root else FLAGS)
+        browser = pdf.launch(playwright, path)
         try:
             yield browser
         finally:
             browser.close()
+
+
+def wait_until(page, expression, arg=None, seconds=60):
+    """Waits until `expression` is true on the page. Playwright's own wait needs `eval`, which the book forbids."""
+    deadline = time.monotonic() + seconds
+    while not page.evaluate(expression, arg):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"after {seconds} s this is not true yet: {expression}")
+        page.wait_for_timeout(20)
 
 
 @contextlib.contextmanager

@@ -173,7 +173,7 @@ def slider(options):
         gamma.focus()
         for k in range(options.steps):
             page.keyboard.press("ArrowRight" if (k // 8) % 2 else "ArrowLeft")
-            page.wait_for_function("k => window.latencies.length > k", arg=k)
+            browsing.wait_until(page, "k => window.latencies.length > k", k)
             page.wait_for_timeout(50)
         latencies = page.evaluate("window.latencies")[2:]  # the first ones warm up
     yield row("slider step in the book", SLIDER, statistics.median(latencies), **spread(latencies))

@@ -93,7 +93,7 @@ def _book(browser: "Browser", root: Path) -> "PdfWriter":
     if missing := [str(file) for file in files.values() if not file.exists()]:
         raise ValueError(f"{missing[0]} is not there: build the book first, `jupyter-book build .`")
     places = {unquote(place) for f in files.values() for place in _PLACE.findall(f.read_text(encoding="utf-8"))}
-    context = browser.new_context(viewport={"width": WIDTH, "height": 1250}, color_scheme="light")
+    context = browser.new_context(viewport={"width": WIDTH, "height": 1250}, color_scheme="light", bypass_csp=True)
     page = context.new_page()
     page.emulate_media(media="print")
     titles: dict[str, str] = {}

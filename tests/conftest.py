@@ -1,16 +1,15 @@
 """The book, built once, and a browser to read it with, for the tests that need them."""
 
-import contextlib
 import functools
 import os
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 from filelock import FileLock
 
+from benchmarks import browsing
 from benchmarks.faults.book import build
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: one thread each, also in what they start
@@ -34,9 +33,14 @@ def toc_pages(root=ROOT):
 
 
 def pytest_collection_modifyitems(items):
-    """Files with slow tests first: a worker takes whole files, and nobody should wait for the last one."""
+    """Slow files first, for a worker takes whole files, and nobody should wait for the last one.
+
+    The very first one builds the book, the next ones do without it meanwhile.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    of_site = Counter(item.path for item in items if "site" in item.fixturenames)
+    builder = max(of_site, key=of_site.get, default=None)
+    items.sort(key=lambda item: (item.path != builder, item.path not in slow, item.path in of_site))
 
 
 @pytest.fixture(scope="session")
@@ -51,27 +55,10 @@ def site():
     return folder / "html"
 
 
-@contextlib.contextmanager
-def serve(folder):
-    """A folder's address on a loopback port."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 @pytest.fixture(scope="session")
 def served(site):
     """The built book's address on a loopback port."""
-    with serve(site) as address:
+    with browsing.served(site) as address:
         yield address
 
 

