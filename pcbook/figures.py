@@ -43,6 +43,7 @@ VERSUS = ((0, COLOURS["BP"]), (0.5, "#F5F5F5"), (1, COLOURS["PC"]))  # where BP 
 def template(ink: str, grid: str = "rgba(128,128,128,0.3)") -> go.layout.Template:
     """The book's plotly template: text in the colour `ink`, on whatever background the page has."""
     axis = {"gridcolor": grid, "zerolinecolor": grid, "linecolor": grid, "automargin": True, "title": {"standoff": 6}}
+    axis |= {"minorloglabels": "complete"}  # "20" between 10 and 100, where plotly alone would write a small "2"
     solid = {"gridcolor": grid, "zerolinecolor": grid, "backgroundcolor": CLEAR, "nticks": 5}
     layout = go.Layout(
         font={"color": ink, "size": 13},

@@ -139,7 +139,8 @@ def mutants(module):
             for key in keys:
                 child = place[key]
                 docstring = isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
-                if not isinstance(child, ast.AST) or docstring or isinstance(child, ast.Raise | ast.JoinedStr):
+                guard = isinstance(child, ast.keyword) and child.arg == "strict"  # zip's, against slips in the program
+                if not isinstance(child, ast.AST) or docstring or guard or isinstance(child, ast.Raise | ast.JoinedStr):
                     continue
                 here = child if isinstance(child, ast.stmt) else statement
                 for new in list(replacements(child)):

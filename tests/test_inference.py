@@ -26,6 +26,7 @@ from oracles import energy as reference_energy
 from oracles import euler as reference_euler
 
 from pcbook import inference, network
+from pcbook.inference import response
 
 CURVED = tuple(name for name in SMOOTH if name != "linear")
 KINKED = tuple(LEAST_SLOPE)
@@ -510,3 +511,27 @@ def test_the_lag_keeps_the_fixed_point_close_to_newtons_method():
         x = 0.5 * torch.randn(16, 20, generator=generator, dtype=F64)
         y = 0.3 * torch.randn(16, 5, generator=generator, dtype=F64)
         assert inference.solve(net, x, y, method="secant", rtol=1e-6).iterations <= 8
+
+
+@pytest.mark.parametrize("gain", [1.0, 2.0])
+def test_of_two_unfinished_ends_the_lower_one_is_kept_and_every_sample_is_counted(monkeypatch, gain):
+    net, x, y = problem(3, "tanh", 4, 20, 12, True, "vectors", gain=gain, target=3.0)
+    monkeypatch.setitem(inference.LIMITS, "descent", 1)
+    once = {m: inference.solve(net, x, y, m, rtol=1e-9, max_iterations=1) for m in ("auto", "secant", "descent")}
+    assert not any(found.converged.any() for found in once.values())
+    lower = torch.minimum(once["secant"].energy, once["descent"].energy)
+    torch.testing.assert_close(once["auto"].energy, lower, rtol=1e-12, atol=0)
+    counts = dict(once["auto"].methods)
+    assert counts["descent"] == (once["descent"].energy < once["secant"].energy).sum()
+    assert sum(counts.values()) == len(x)
+
+
+@prop(seed=st.integers(0, 999), depth=st.integers(2, 8), precisions=st.sampled_from([None, "vectors"]))
+def test_the_lift_is_how_preactivations_follow_the_output_errors(seed, depth, precisions):
+    """In a linear network: from λ down to the errors, and up again, against λU."""
+    net, x, _ = problem(seed, "linear", depth, 6, 3, True, precisions)
+    lam = torch.randn(3, net.sizes[-1], dtype=F64, generator=torch.Generator().manual_seed(seed))
+    errors = network.unweigh(net, network.adjoint(net, [None] * (depth - 1), lam))
+    moved, rest = (network.sweep(net, x, e).preactivations for e in (errors, None))
+    change = torch.cat([a - b for a, b in zip(moved, rest, strict=True)], dim=1)
+    torch.testing.assert_close(lam @ response.mean_field(net, None).lift, change, rtol=1e-9, atol=1e-9)

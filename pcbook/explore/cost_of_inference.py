@@ -71,7 +71,7 @@ def spectra_figure(activities: np.ndarray, errors: np.ndarray) -> go.Figure:
         marker = {"color": colour, "symbol": symbol, "size": 6}
         fig.add_scatter(x=np.arange(1, len(values) + 1), y=np.sort(values), mode="markers", name=name, marker=marker)
     fig.update_xaxes(title_text="rank")
-    return fig.update_yaxes(title_text="eigenvalue", type="log")
+    return fig.update_yaxes(title_text="eigenvalue", type="log", tickvals=[0.1, 0.2, 0.5, 1, 2, 5])
 
 
 @functools.cache

@@ -43,7 +43,7 @@ def _nine_panels() -> go.Layout:
     titles = [f"{NAMES[a]}, L = {depth}" for a in NAMES for depth in PAPER_DEPTHS]
     space = {"horizontal_spacing": 0.04, "vertical_spacing": 0.1}
     fig = make_subplots(3, 3, shared_yaxes=True, subplot_titles=titles, **space)
-    fig.update_xaxes(type="log", exponentformat="power", dtick=2, tickangle=0, range=[0, 4.3])
+    fig.update_xaxes(type="log", exponentformat="power", tick0=1, dtick=2, tickangle=0, range=[0, 4.3])
     fig.update_yaxes(type="log", exponentformat="power", dtick=1, range=[-3.6, 1.2])
     fig.update_xaxes(title_text="step", row=3).update_yaxes(title_text="loss", col=1)
     fig.update_annotations(font_size=12)
