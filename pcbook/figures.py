@@ -61,7 +61,7 @@ def template(ink: str, grid: str = "rgba(128,128,128,0.3)") -> go.layout.Templat
             "yaxis": solid,
             "zaxis": solid,
             "dragmode": "turntable",
-            "camera": {"eye": {"x": 1.5, "y": 1.5, "z": 1.1}, "center": {"x": 0, "y": 0, "z": -0.15}},
+            "camera": {"eye": {"x": 1.65, "y": 1.65, "z": 1.2}, "center": {"x": 0, "y": 0, "z": -0.15}},
         },
     )
     return go.layout.Template(layout=layout)

@@ -10,10 +10,13 @@ import time
 import tomllib
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, toc_pages
 from playwright.sync_api import TimeoutError
+
+from pcbook import lab as extension
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -119,6 +122,19 @@ def test_jupyterlab_opens_on_the_page_that_says_where_to_start(browser, lab):
     page.get_by_role("heading", name="Where to start").wait_for()
     assert page.locator(".jp-CodeCell .jp-InputPlaceholder").count() == page.locator(".jp-CodeCell").count() > 2
     page.close()
+
+
+def test_the_server_lets_the_threads_of_its_kernels_sleep_unless_told_otherwise(monkeypatch):
+    server = SimpleNamespace(root_dir=".", base_url="/", default_url="/lab")
+    for before, after in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.setenv("OMP_WAIT_POLICY", "x")  # so that what the extension sets is undone
+        if before:
+            monkeypatch.setenv("OMP_WAIT_POLICY", before)
+        else:
+            monkeypatch.delenv("OMP_WAIT_POLICY")
+        extension._load_jupyter_server_extension(server)
+        assert os.environ["OMP_WAIT_POLICY"] == after
+    assert server.default_url == "/lab"
 
 
 def test_the_installation_tells_jupyter_where_the_book_starts():
