@@ -42,6 +42,11 @@ def test_what_is_published_has_passed_the_tests():
     assert commands[-3:] == ["bash .ci/run", "cp _build/pdf/book.pdf _build/html/", "actions/upload-pages-artifact"]
 
 
+def test_the_chapters_that_run_in_a_browser_are_published_too():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert script.rstrip().endswith("\npython -m pcbook lite")
+
+
 def test_a_schedule_tries_the_latest_libraries():
     assert WORKFLOW[True]["schedule"]  # `on` is a boolean of YAML 1.1
     assert WORKFLOW["jobs"]["latest"]["steps"][-1]["run"] == "bash .ci/run latest"
