@@ -50,7 +50,7 @@ def signature(item: Any) -> str:
     if not inspect.isclass(item):
         plain = [parameter.replace(annotation=parameter.empty) for parameter in found.parameters.values()]
         found = found.replace(parameters=plain, return_annotation=found.empty)
-    shown = re.sub(r"<[^>]*>", "...", str(found)).removesuffix(" -> None")
+    shown = re.sub(r"<[^>]*>|\w*Path\('[^']*'\)", "...", str(found)).removesuffix(" -> None")
     return re.sub(r"\b(?:[a-zA-Z_]\w*\.)+(?=[a-zA-Z_])", "", shown)
 
 

@@ -79,3 +79,15 @@ def test_chapters_and_reference_link_to_each_other(site):
     linked = set(re.findall(r'href="api.html#([\w-]+)"', ledger))
     named = {claim.function for claim in claims.CLAIMS.values() if not claim.function.startswith("experiments.")}
     assert {reference.label(function) for function in named} <= linked
+
+
+def test_a_default_that_is_a_place_of_this_machine_is_not_named():
+    from pcbook import records
+
+    assert reference.signature(records.commit) == "(folder=...)"
+
+
+@pytest.mark.slow
+def test_no_page_names_a_place_of_this_machine(site):
+    pages = [*site.glob("*.html"), *site.glob("book/*.html"), site / "searchindex.js"]
+    assert not [page.name for page in pages if str(ROOT) in page.read_text(encoding="utf-8")]
