@@ -14,8 +14,8 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, toc_pages
-from playwright.sync_api import TimeoutError
 
+from benchmarks.browsing import run_all
 from pcbook import lab as extension
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -85,28 +85,8 @@ def wait_until_up(url, server, log, seconds=120):
 STATE = """[...document.querySelectorAll('.js-plotly-plot')].map(plot => JSON.stringify([
     plot.layout?.title?.text, plot._fullData?.map(trace => [trace.x, trace.y, trace.z].map(
         rows => Array.from(rows ?? [], row => row?.length ? Array.from(row) : row)))]))"""
-
-
-# Folded cells show no number; the notebook's progress circle says how many cells have run.
-SAYS = "document.querySelector('.jp-Notebook-ExecutionIndicator-tooltip')?.textContent ?? ''"
-RAN = rf"/Executed \d/.test({SAYS})"
-DONE = rf"/Idle.*Executed \d+ cells/.test({SAYS})"
 FITS = """[...document.querySelectorAll('.js-plotly-plot')].every(plot =>
     plot.querySelector('.main-svg')?.getBoundingClientRect().width <= plot.parentElement.clientWidth + 1)"""
-
-
-def run_all(page, seconds=60):
-    """Run every cell. JupyterLab drops the command while the kernel is still connecting, so ask until it runs."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        page.click(".lm-MenuBar-item:has-text('Run')")
-        page.click(".lm-Menu-item[data-command='runmenu:run-all']")
-        try:
-            page.wait_for_function(RAN, timeout=5_000)
-            return
-        except TimeoutError:
-            continue
-    pytest.fail("no cell ran")
 
 
 def opened(lab):
@@ -148,7 +128,6 @@ def test_the_gamma_slider_moves_its_figure_in_jupyterlab(browser, lab):
     page.goto(opened(lab).replace("lab/tree/index.ipynb", f"lab/workspaces/own/tree/{path.name}"))
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
     run_all(page)
-    page.wait_for_function(DONE, timeout=120_000)  # until then JupyterLab moves the focus from cell to cell
     row = page.locator(".widget-slider:has-text('γ')").first
     row.wait_for(timeout=60_000)
     row.scroll_into_view_if_needed()

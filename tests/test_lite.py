@@ -17,7 +17,7 @@ from conftest import ROOT
 from jupyterlite_pyodide_kernel.constants import PYODIDE_CDN_URL, PYODIDE_VERSION
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from test_jupyterlab import DONE, STATE, run_all
+from test_jupyterlab import STATE
 
 from benchmarks import browsing
 from pcbook import chapters, cli, lite, wheels
@@ -244,8 +244,7 @@ def test_a_proof_and_a_slider_run_in_the_browser(browser, pyodide, tmp_path, mon
         page.context.on("request", lambda r: r.url.startswith((address, "data:", "blob:")) or foreign.append(r.url))
         page.goto(f"{address}lab/index.html?path=probe.ipynb")
         page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-        run_all(page)
-        page.wait_for_function(DONE, timeout=300_000)
+        browsing.run_all(page, longest=300)
         assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
         from pcbook import proofs
 
