@@ -2,12 +2,12 @@
 
     python -m tests.mutation                    # every mutant of every kernel: hours
     python -m tests.mutation onemlp --jobs 2    # of one module
-    python -m tests.mutation --sample 200       # a random share, the same for the same --seed
-    python -m tests.mutation --record           # and write the score to benchmarks/mutants.json
+    python -m tests.mutation --sample 20        # so many of each, at random, the same for the same --seed
+    python -m tests.mutation onemlp --record    # and write the module's score to benchmarks/mutants.json
 
 A mutant is one operator, sign, comparison, constant, condition, pair of arguments, transpose or call changed or left
-out. Nothing is written: each runs in a process of its own, forked after the slow imports, in which the module compiles
-from the mutated tree. It gets the tests that run the changed lines, the quick ones first, until one fails. Those that
+out. No file is changed: the tests are collected once, and each mutant gets a forked process, in which the functions
+take the mutated code. It gets the tests that run the changed lines, the quick ones first, until one fails. Those that
 survive because they change no result, or only how fast it comes, are listed in `mutants.toml` with the reason.
 Exits with 1 if a mutant survives that is not listed, or what is listed is not there or is caught. Needs `os.fork`.
 """
@@ -16,6 +16,8 @@ import argparse
 import ast
 import collections
 import fnmatch
+import functools
+import gc
 import importlib.machinery
 import json
 import os
@@ -26,8 +28,10 @@ import tempfile
 import time
 import tomllib
 import traceback
+import types
 from pathlib import Path
 
+import coverage
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +40,8 @@ RECORD = ROOT / "benchmarks" / "mutants.json"
 INFERENCE = ("equilibrium", "euler", "exact", "fixed_point", "kink", "kinked", "newton", "response", "rules", "state")
 MODULES = ("onemlp", "trust_region", "network", "taylor", "inference", *(f"inference.{name}" for name in INFERENCE))
 TESTS = ("onemlp", "checks", "extremes", "network", "inference", "kinked", "taylor", "trust_region", "linear_theory")
-SLACK = 15.0  # seconds beyond three times what the tests take without a mutation: then it counts as caught
+BROKEN = 99  # the exit code of a child that raised
+SLACK = 5.0  # seconds beyond three times what the tests take without a mutation: then it counts as caught
 
 OPERATORS = {
     ast.Add: ast.Sub,
@@ -66,6 +71,8 @@ COMPARISONS = {
 PAIRS = "min max", "amin amax", "minimum maximum", "clamp_min clamp_max", "any all", "zeros_like ones_like"
 TWINS = {a: b for pair in map(str.split, PAIRS) for a, b in (pair, pair[::-1])}
 
+SYMMETRIC = {"max", "min", "maximum", "minimum", "hypot", "allclose", "addcmul"}
+
 # lines: the tests that run any of these are asked; None: those of all files that use the module. compile(): its code.
 Mutant = collections.namedtuple("Mutant", "name module lines compile")
 
@@ -93,7 +100,7 @@ def replacements(node):
             yield ast.Constant(2 * value or 1.0)
         case ast.Call(ast.Attribute(value, "t"), []) | ast.Attribute(value, "T" | "mT"):
             yield value
-        case ast.Call(function, [*first, a, b], keywords) if ast.dump(a) != ast.dump(b):
+        case ast.Call(function, [*first, a, b], keywords) if ast.dump(a) != ast.dump(b) and not symmetric(function):
             yield ast.Call(function, [*first, b, a], keywords)
         case ast.IfExp(test, body, orelse):
             yield ast.IfExp(test, orelse, body)
@@ -105,6 +112,11 @@ def replacements(node):
             yield ast.Name(TWINS[name], context)
         case ast.Attribute(value, name, context) if name in TWINS:
             yield ast.Attribute(value, TWINS[name], context)
+
+
+def symmetric(function):
+    """Whether a function is one whose last two arguments may change places: max, np.hypot, …"""
+    return (function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")) in SYMMETRIC
 
 
 def mutants(module):
@@ -155,44 +167,36 @@ def source(module):
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-class Watch:
-    """A pytest plugin that notes which lines of the kernels each test runs, and how long it takes."""
+class Collected:
+    """A pytest plugin that hands the collected tests to `work` in place of running them."""
 
-    def __init__(self, paths):
-        self.paths, self.lines, self.seconds = set(map(str, paths)), {}, {}
+    def __init__(self, work):
+        self.work, self.result = work, None
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item):
-        seen = self.lines[item.nodeid] = collections.defaultdict(set)
-
-        def line(frame, event, _):
-            seen[frame.f_code.co_filename].add(frame.f_lineno)
-            return line
-
-        sys.settrace(lambda frame, event, _: line if frame.f_code.co_filename in self.paths else None)
-        start = time.perf_counter()
-        try:
-            return (yield)
-        finally:
-            self.seconds[item.nodeid] = time.perf_counter() - start
-            sys.settrace(None)
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session):
+        self.result = self.work(session)
+        return True
 
 
-class Only:
-    """A pytest plugin that keeps some tests, in their order."""
-
-    def __init__(self, names):
-        self.rank = {name: i for i, name in enumerate(names)}
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items):
-        items[:] = sorted((i for i in items if i.nodeid in self.rank), key=lambda item: self.rank[item.nodeid])
+def collected(files, work):
+    """What `work` makes of a pytest session with the tests of some files, in this process."""
+    options = "-x -q -s -p no:cacheprovider -o addopts= -W ignore::pytest.PytestAssertRewriteWarning --rootdir"
+    plugin = Collected(work)
+    code = pytest.main([*options.split(), str(ROOT), *(str(ROOT / file) for file in sorted(files))], plugins=[plugin])
+    return plugin.result if plugin.result is not None else sys.exit(f"pytest ended with {code}")
 
 
-def run_tests(files, plugin):
-    """pytest's exit code, in this process."""
-    options = "-x -q -p no:cacheprovider -o addopts= -W ignore::pytest.PytestAssertRewriteWarning --rootdir"
-    return pytest.main([*options.split(), str(ROOT), *(str(ROOT / file) for file in sorted(files))], plugins=[plugin])
+def run(session, names, around=lambda name, test: test()):
+    """1 if one of these tests fails, which ends it; `around` calls each."""
+    items = {item.nodeid: item for item in session.items}
+    chosen = [items[name] for name in names if name in items]
+    for item, following in zip(chosen, [*chosen[1:], None], strict=True):
+        hook = session.config.hook.pytest_runtest_protocol
+        around(item.nodeid, functools.partial(hook, item=item, nextitem=following))
+        if session.testsfailed:
+            return 1
+    return int(len(chosen) < len(names))
 
 
 def forked(work, output=os.devnull):
@@ -200,7 +204,7 @@ def forked(work, output=os.devnull):
     pid = os.fork()
     if pid:
         return pid
-    code = 99
+    code = BROKEN
     try:
         os.setsid()  # so that what it starts ends with it
         sys.stdout.flush()
@@ -215,14 +219,9 @@ def forked(work, output=os.devnull):
 
 
 def prepare():
-    """Import what is slow and not under test, and make hypothesis quick and repeatable."""
-    import filelock  # noqa: F401
-    import hypothesis.strategies
-    import mpmath  # noqa: F401
-    import scipy.linalg  # noqa: F401
-    import scipy.optimize  # noqa: F401
-    import torch.autograd.functional
-    import yaml  # noqa: F401
+    """Make hypothesis quick and repeatable, and torch run in one thread."""
+    import hypothesis
+    import torch
 
     torch.set_num_threads(1)
     os.environ |= {"HYPOTHESIS_STORAGE_DIRECTORY": tempfile.mkdtemp(), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
@@ -234,16 +233,31 @@ def prepare():
     sys.dont_write_bytecode = True
 
 
-def watched(files):
+def watched(session):
     """{test: ({file: lines that it runs}, seconds)}, from one run of the tests without a mutation."""
+    names = [item.nodeid for item in session.items]
     with tempfile.TemporaryDirectory() as folder:
         notes, log = Path(folder, "notes"), Path(folder, "log")
 
         def work():
-            watch = Watch(map(source, MODULES))
-            code = run_tests(files, watch)
-            lines = {test: {f: sorted(n) for f, n in seen.items()} for test, seen in watch.lines.items()}
-            notes.write_text(json.dumps({t: (lines[t], watch.seconds[t]) for t in lines}), encoding="utf-8")
+            watch = coverage.Coverage(data_file=None, config_file=False, include=list(map(str, map(source, MODULES))))
+            seconds = {}
+
+            def around(name, test):
+                watch.switch_context(name)
+                start = time.perf_counter()
+                test()
+                seconds[name] = time.perf_counter() - start
+
+            watch.start()
+            code = run(session, names, around)
+            watch.stop()
+            lines, data = collections.defaultdict(lambda: collections.defaultdict(list)), watch.get_data()
+            for file in data.measured_files():
+                for line, tests in data.contexts_by_lineno(file).items():
+                    for test in tests:
+                        lines[test][file].append(line)
+            notes.write_text(json.dumps({name: (lines[name], seconds[name]) for name in seconds}), encoding="utf-8")
             return code
 
         _, status = os.waitpid(forked(work, log), 0)
@@ -267,19 +281,49 @@ def fitting(mutant, tests, budget):
     return chosen, total
 
 
-def start(mutant, names):
+def codes(code):
+    """A compiled module, and what it defines, all the way down."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from codes(constant)
+
+
+def transplant(mutant):
+    """Give the functions of a module that is imported the mutant's code."""
+    path = source(mutant.module)
+    before = compile(path.read_text(encoding="utf-8"), str(path), "exec", dont_inherit=True)
+    new = dict(zip(codes(before), codes(mutant.compile()), strict=True))
+    for function in gc.get_objects():
+        if type(function) is types.FunctionType and function.__code__ in new:
+            function.__code__ = new[function.__code__]
+
+
+def import_again(mutant):
+    """Forget what is imported of the project, so that it is imported again with the mutated module."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and ROOT in Path(file).parents and name != __name__:
+            del sys.modules[name]
+    path, code, loaders = str(source(mutant.module)), mutant.compile(), importlib.machinery.SourceFileLoader
+    original = loaders.get_code
+    loaders.get_code = lambda loader, name: code if loader.path == path else original(loader, name)
+
+
+def start(session, mutant, names):
     """The process id of a child that runs some tests on a mutant."""
 
     def work():
-        path, code, loaders = str(source(mutant.module)), mutant.compile(), importlib.machinery.SourceFileLoader
-        original = loaders.get_code
-        loaders.get_code = lambda loader, name: code if loader.path == path else original(loader, name)
-        return run_tests({name.split("::")[0] for name in names}, Only(names))
+        if mutant.lines is not None:
+            transplant(mutant)
+            return run(session, names)
+        import_again(mutant)
+        return collected({name.split("::")[0] for name in names}, lambda fresh: run(fresh, names))
 
     return forked(work)
 
 
-def trials(chosen, tests, jobs, budget):
+def trials(session, chosen, tests, jobs, budget):
     """(mutant, "caught", "late" or "survived", seconds) of each, as they end."""
     waiting, running = list(reversed(chosen)), {}
     while waiting or running:
@@ -287,7 +331,7 @@ def trials(chosen, tests, jobs, budget):
             mutant = waiting.pop()
             names, seconds = fitting(mutant, tests, budget)
             if names:
-                running[start(mutant, names)] = mutant, time.monotonic(), 3 * seconds + SLACK
+                running[start(session, mutant, names)] = mutant, time.monotonic(), 3 * seconds + SLACK
             else:
                 yield mutant, "survived", 0.0
         time.sleep(0.01)
@@ -299,6 +343,8 @@ def trials(chosen, tests, jobs, budget):
                 os.waitpid(pid, 0)
             if ended or seconds > limit:
                 del running[pid]
+                if mutant.lines is not None and os.WIFEXITED(status) and os.WEXITSTATUS(status) == BROKEN:
+                    raise RuntimeError(f"no test failed, the trial itself did: {mutant.name}")
                 yield mutant, "late" if not ended else "caught" if status else "survived", seconds
 
 
@@ -317,79 +363,92 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__.split("\n")[0])
     parser.add_argument("modules", nargs="*", default=MODULES, choices=[*MODULES, MODULES], metavar="module")
     parser.add_argument("--only", default="*", help="a pattern that the names of the mutants fit")
-    parser.add_argument("--sample", type=int, help="so many of them, at random")
+    parser.add_argument("--sample", type=int, help="so many of each module, at random")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--budget", type=float, default=60.0, help="seconds of tests that each gets at most")
+    parser.add_argument("--budget", type=float, default=30.0, help="seconds of tests that each gets at most")
     parser.add_argument("--tests", nargs="*", default=TESTS, help="which test files are asked, without test_ and .py")
-    parser.add_argument("--record", action="store_true", help=f"write the score to {RECORD.relative_to(ROOT)}")
+    parser.add_argument("--record", action="store_true", help=f"write the scores to {RECORD.relative_to(ROOT)}")
     parser.add_argument("--list", action="store_true", help="print the mutants' names, and run nothing")
     options = parser.parse_args(arguments)
-    every = [m for module in options.modules for m in mutants(module)]
-    chosen = [m for m in every if excused(m.name, [options.only])]
-    if options.sample is not None:
-        chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
+    every = {module: mutants(module) for module in options.modules}
+    chosen = {module: some(every[module], options) for module in options.modules}
     if options.list:
-        return print(*(m.name for m in chosen), sep="\n")
+        return print(*(m.name for module in chosen.values() for m in module), sep="\n")
     prepare()
-    patterns, results, caught = listed(), collections.defaultdict(collections.Counter), collections.Counter()
-    alive, begun = [], time.monotonic()
-    tests = watched(f"tests/test_{name}.py" for name in options.tests)
-    for mutant, result, seconds in trials(chosen, tests, options.jobs, options.budget):
-        fits = excused(mutant.name, patterns)
-        if result == "survived":
-            result = "listed" if fits else "survived"
-            alive += [] if fits else [mutant]
-        else:
-            caught.update(fits)
-        results[mutant.module][result] += 1
-        print(f"{result:8} {seconds:5.1f} s  {mutant.name}", flush=True)
-    if options.record:
-        settings = {"sample": options.sample, "seed": options.seed, "budget": options.budget, "tests": options.tests}
-        print(save(settings, scores(results, every, alive), time.monotonic() - begun))
-    return report(results, every, chosen, patterns, caught)
+    work = functools.partial(judge, every=every, chosen=chosen, options=options)
+    return collected((f"tests/test_{name}.py" for name in options.tests), work)
 
 
-def scores(results, every, alive):
-    """What each module's mutants came to: all of them, those run, caught, listed, and the names of those alive."""
-    sizes = collections.Counter(m.module for m in every)
-    names = {module: [m.name for m in alive if m.module == module] for module in sizes}
-    rows = [(module, sizes[module], results[module]) for module in sizes]
-    return [
-        {"module": m, "of": size, "run": row.total(), "caught": row["caught"] + row["late"], "late": row["late"],
-         "listed": row["listed"], "survived": names[m]}
-        for m, size, row in rows
-    ]  # fmt: skip
+def some(every, options):
+    """The mutants of a module that the options ask for."""
+    fits = [m for m in every if excused(m.name, [options.only])]
+    return fits if options.sample is None else random.Random(options.seed).sample(fits, min(options.sample, len(fits)))
 
 
-def save(settings, rows, seconds):
-    """Write the record that `benchmarks.audit` reads."""
-    from pcbook import records
-
-    settings = {key: value if not isinstance(value, tuple) else list(value) for key, value in settings.items()}
-    environment = records.describe(("numpy", "torch", "pytest", "hypothesis"))
-    record = records.new("mutants", settings, {"rows": rows}, environment=environment, wall_clock=round(seconds, 1))
-    return records.save(RECORD, record)
-
-
-def report(results, every, chosen, patterns, caught):
-    """Print the score. 1 if a mutant survives that is not listed, or if the list is out of date."""
-    total = sum(results.values(), collections.Counter())
-    for module, row in [*results.items(), ("together", total)]:
-        size = len(every) if row is total else sum(m.module == module for m in every)
-        killed, judged = row["caught"] + row["late"], row.total() - row["listed"]
-        print(
-            f"{module}: {row.total()} of {size} mutants run, {killed} caught ({row['late']} by the time limit), "
-            f"{row['listed']} listed, {row['survived']} survived; score {killed / max(judged, 1):.1%}"
-        )
-    modules = {m.module for m in every}
-    own = [p for p in patterns if p.split(":")[0] in modules]
-    fits = {p: {m.name for m in every if excused(m.name, [p])} for p in own}
-    run = {m.name for m in chosen}
-    stale = [p for p in own if not fits[p] or (fits[p] <= run and caught[p] == len(fits[p]))]
-    for pattern in stale:
-        print(f"stale in {LIST.name}: {pattern}")
+def judge(session, every, chosen, options):
+    """Try the mutants of one module after the other; report, and record if asked. 1 if one lives or the list is old."""
+    tests, patterns, rows, stale = watched(session), listed(), [], []
+    for module in every:
+        results, caught, alive, begun = collections.Counter(), collections.Counter(), [], time.monotonic()
+        for mutant, result, seconds in trials(session, chosen[module], tests, options.jobs, options.budget):
+            fits = excused(mutant.name, patterns)
+            if result == "survived":
+                result = "listed" if fits else "survived"
+                alive += [] if fits else [mutant.name]
+            else:
+                caught.update(fits)
+            results[result] += 1
+            print(f"{result:8} {seconds:5.1f} s  {mutant.name}", flush=True)
+        rows.append(score(module, len(every[module]), results, alive))
+        stale += outdated(every[module], chosen[module], patterns, caught)
+        print(sentence(rows[-1]), flush=True)
+        if options.record:
+            settings = {name: getattr(options, name) for name in ("only", "sample", "seed", "budget")}
+            save(rows[-1] | settings | {"seconds": round(time.monotonic() - begun)})
+    total = {key: sum(row[key] for row in rows) for key in ("of", "run", "caught", "late", "listed")}
+    total |= {"module": "together", "survived": [name for row in rows for name in row["survived"]]}
+    print(sentence(total), *(f"stale in {LIST.name}: {pattern}" for pattern in stale), sep="\n")
     return int(bool(total["survived"] or stale))
+
+
+def score(module, size, results, alive):
+    """What a module's mutants came to: all of them, those run, caught, listed, and the names of those alive."""
+    caught = results["caught"] + results["late"]
+    return {"module": module, "of": size, "run": results.total(), "caught": caught, "late": results["late"],
+            "listed": results["listed"], "survived": sorted(alive)}  # fmt: skip
+
+
+def sentence(row):
+    return (
+        f"{row['module']}: {row['run']} of {row['of']} mutants run, {row['caught']} caught ({row['late']} by the time "
+        f"limit), {row['listed']} listed, {len(row['survived'])} survived; "
+        f"score {row['caught'] / max(row['run'] - row['listed'], 1):.1%}"
+    )
+
+
+def outdated(every, chosen, patterns, caught):
+    """The patterns of the list that fit a module's mutants no longer, or only such as are caught."""
+    module, run = every[0].module, {m.name for m in chosen}
+    own = [p for p in patterns if p.split(":")[0] == module]
+    fits = {p: {m.name for m in every if excused(m.name, [p])} for p in own}
+    return [p for p in own if not fits[p] or (fits[p] <= run and caught[p] == len(fits[p]))]
+
+
+def save(row):
+    """Put a module's row into the record that `benchmarks.audit` reads, in place of its last one."""
+    from pcbook import records
+    from pcbook.sweep import sources
+
+    name = f"pcbook.{row['module']}"
+    row = row | {"code": sources.fingerprint(name)[name]}
+    rows = records.load(RECORD)["results"]["rows"] if RECORD.exists() else []
+    rows = [r for r in rows if r["module"] in MODULES and r["module"] != row["module"]] + [row]
+    rows.sort(key=lambda r: MODULES.index(r["module"]))
+    environment = records.describe(("numpy", "torch", "pytest", "hypothesis"))
+    seconds = sum(r["seconds"] for r in rows)
+    record = records.new("mutants", {"tests": list(TESTS)}, {"rows": rows}, environment=environment, wall_clock=seconds)
+    return records.save(RECORD, record)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,10 @@ def test_a_part_is_measured_and_not_recorded(tmp_path, capsys):
     assert "of 1 s" in capsys.readouterr().out
 
 
+def test_the_build_that_is_timed_can_be_called():
+    assert budgets.timed([*budgets.BUILD, "--help"]) > 0
+
+
 def test_what_fails_is_not_timed():
     with pytest.raises(SystemExit, match="gave up"):
         budgets.timed(["-c", "raise SystemExit('gave up')"])

@@ -1,6 +1,9 @@
 """The mutation testing itself: what it changes, whom it asks, and a list of survivors that is not out of date."""
 
 import collections
+import importlib.util
+import subprocess
+import sys
 
 import mutation
 import pytest
@@ -14,7 +17,7 @@ def f(a, b=0.5):
     """a - b."""
     if not a:
         raise ValueError(f"{a + 1}")
-    c = min(a, b)
+    c = min(a, pow(a, b))
     return (c - 2 * b).T if a > LIMIT else -a
 '''
 EXPECTED = {
@@ -23,7 +26,7 @@ EXPECTED = {
     "toy: f: if not a => if not not a": [8],
     "toy: f: not a => a": [8],
     "toy: f: min => max": [10],
-    "toy: f: min(a, b) => min(b, a)": [10],
+    "toy: f: pow(a, b) => pow(b, a)": [10],
     "toy: f: (c - 2 * b).T if a > LIMIT else -a => -a if a > LIMIT else (c - 2 * b).T": [11],
     "toy: f: a > LIMIT => a >= LIMIT": [11],
     "toy: f: a > LIMIT => a <= LIMIT": [11],
@@ -83,10 +86,42 @@ def test_a_pattern_means_what_it_says():
     assert not mutation.excused(name, ["toy: f: a? => *", "toy: g*"])
 
 
-def test_the_record_counts_each_module_and_names_what_lives(toy):
-    found, _ = toy
-    every = list(found.values())
-    results = {"toy": collections.Counter(caught=8, late=1, listed=1, survived=1)}
-    assert mutation.scores(results, every, every[3:4]) == [
-        {"module": "toy", "of": 14, "run": 11, "caught": 9, "late": 1, "listed": 1, "survived": ["toy: f: not a => a"]}
-    ]
+def test_a_score_counts_what_became_of_each_mutant():
+    results = collections.Counter(caught=8, late=1, listed=1, survived=1)
+    row = mutation.score("toy", 14, results, ["toy: f: not a => a"])
+    assert row == {
+        "module": "toy", "of": 14, "run": 11, "caught": 9, "late": 1, "listed": 1, "survived": ["toy: f: not a => a"]
+    }  # fmt: skip
+    assert "score 90.0%" in mutation.sentence(row)
+
+
+def test_what_is_listed_must_be_there_and_must_live(toy):
+    every = list(toy[0].values())
+    patterns = {"toy: f: min => max": "", "toy: f: gone": "", "toy: f: 2 *": "", "other: f: gone": ""}
+    caught = collections.Counter({"toy: f: min => max": 1, "toy: f: 2 *": 1})
+    stale = ["toy: f: min => max", "toy: f: gone"]  # one of the two that begin with 2 lives
+    assert mutation.outdated(every, every, patterns, caught) == stale
+    assert mutation.outdated(every, every[:1], patterns, caught) == ["toy: f: gone"]  # the others were not run
+
+
+def test_functions_that_are_imported_already_take_the_mutants_code(toy):
+    found, path = toy
+    spec = importlib.util.spec_from_file_location("toy", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    kept = module.f  # as in a module that says `from toy import f`
+    assert kept(2) == -2
+    mutation.transplant(found["toy: f: -a => a"])
+    assert kept(2) == 2
+
+
+@pytest.mark.slow
+def test_a_wrong_kernel_is_caught_and_an_untested_one_is_not(tmp_path):
+    def run(*tests):
+        wrong = "trust_region: damped_newton: h + np.eye(g.size) / alpha => *"
+        line = [sys.executable, "-m", "tests.mutation", "trust_region", "--only", wrong, "--tests", *tests]
+        return subprocess.run(line, cwd=mutation.ROOT, capture_output=True, encoding="utf-8")
+
+    tested, untested = run("trust_region"), run("checks")
+    assert tested.returncode == 0 and "caught" in tested.stdout, tested.stdout + tested.stderr
+    assert untested.returncode == 1 and "survived" in untested.stdout, untested.stdout + untested.stderr

@@ -487,6 +487,7 @@ def test_sampling_names_a_bad_argument(wrong):
 
 
 @pytest.mark.parametrize("algorithm", mlp.ALGORITHMS)
-def test_an_empty_batch_is_refused(algorithm):
+@pytest.mark.parametrize(("x", "y"), [([], []), ([1.0], []), ([], [1.0])])
+def test_an_empty_batch_is_refused(algorithm, x, y):
     with pytest.raises(ValueError, match="at least one sample"):
-        mlp.update(algorithm, [1.0, 1.0], [], [])
+        mlp.update(algorithm, [1.0, 1.0], x, y)

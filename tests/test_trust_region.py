@@ -75,6 +75,12 @@ def test_large_region_gives_the_newton_step():
     assert not step.on_boundary and step.multiplier == 0
 
 
+def test_a_flat_direction_beside_a_steep_one_is_no_overflow():
+    step = trust_region.step([1e-150, 0.0], 1.0, np.diag([1e200, 0.0]))
+    assert not step.on_boundary and step.multiplier == 0
+    np.testing.assert_allclose(step.delta, 0, atol=1e-300)
+
+
 @given(st.floats(-3, 3), st.floats(-3, 3), st.floats(0.1, 10), st.floats(0.1, 10))
 def test_inference_on_the_1mlp_is_a_newton_step_in_activity_space(w1, w2, pi1, pi2):
     x, y = 1.0, -1.0
