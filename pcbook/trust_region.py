@@ -75,7 +75,7 @@ def step(gradient: ArrayLike, p: float, hessian: ArrayLike | None = None, geomet
         # In s = rootᵀ Δθ / radius the region is a ball, and in H's eigenvectors there the model falls apart.
         eigenvalues, q = np.linalg.eigh(h / unit)
         c = q.T @ (g / unit)
-        mu, s = _secular(eigenvalues, c, 1.0)
+        mu, s = _secular(eigenvalues, c)
         decrease = -(c @ s + 0.5 * eigenvalues @ s**2)
         delta = radius * (inverse.T @ (q @ s))
         mu, decrease = mu * unit / radius / radius / size, decrease * unit
@@ -100,8 +100,8 @@ def damped_newton(gradient: ArrayLike, hessian: ArrayLike, learning_rate: float)
     return checks.finite(delta, gradient=g, hessian=h, learning_rate=alpha)
 
 
-def _secular(eigenvalues: np.ndarray, c: np.ndarray, radius: float) -> tuple[float, np.ndarray]:
-    """μ and s = −c / (Λ + μ) with ‖s‖ ≤ radius: inside if it can be, else on the boundary, by bisection on μ."""
+def _secular(eigenvalues: np.ndarray, c: np.ndarray) -> tuple[float, np.ndarray]:
+    """μ and s = −c / (Λ + μ) with ‖s‖ ≤ 1: inside if it can be, else on the boundary, by bisection on μ."""
 
     def at(mu: float) -> np.ndarray:
         shifted = eigenvalues + mu
@@ -109,17 +109,17 @@ def _secular(eigenvalues: np.ndarray, c: np.ndarray, radius: float) -> tuple[flo
 
     low = max(0.0, -eigenvalues[0])
     # Parts of c along the lowest eigenvector that are only round-off would send μ → −λ₁ for nothing.
-    scale = np.abs(eigenvalues).max() + np.linalg.norm(c) / radius
+    scale = np.abs(eigenvalues).max() + np.linalg.norm(c)
     lowest = eigenvalues + low <= 1e-14 * scale
     c = np.where(lowest & (np.abs(c) <= 1e-14 * np.linalg.norm(c)), 0.0, c)
-    if not np.any(c[lowest]) and np.linalg.norm(at(low)) <= radius:
+    if not np.any(c[lowest]) and np.linalg.norm(at(low)) <= 1:
         s = at(low)
         if low > 0:  # the hard case: fill up along the lowest eigenvector, where the model still falls
-            s[0] = np.sqrt(max(radius**2 - s @ s, 0.0))
+            s[0] = np.sqrt(max(1 - s @ s, 0.0))
         return low, s
-    high = low + np.linalg.norm(c) / radius
+    high = low + np.linalg.norm(c)
     while low < (middle := 0.5 * (low + high)) < high:
-        low, high = (middle, high) if np.linalg.norm(at(middle)) > radius else (low, middle)
+        low, high = (middle, high) if np.linalg.norm(at(middle)) > 1 else (low, middle)
     return high, at(high)
 
 

@@ -39,7 +39,18 @@ LIST = ROOT / "tests" / "mutants.toml"
 RECORD = ROOT / "benchmarks" / "mutants.json"
 INFERENCE = ("equilibrium", "euler", "exact", "fixed_point", "kink", "kinked", "newton", "response", "rules", "state")
 MODULES = ("onemlp", "trust_region", "network", "taylor", "inference", *(f"inference.{name}" for name in INFERENCE))
-TESTS = ("onemlp", "checks", "extremes", "network", "inference", "kinked", "taylor", "trust_region", "linear_theory")
+TESTS = (
+    "onemlp",
+    "checks",
+    "extremes",
+    "network",
+    "inference",
+    "inference_parts",
+    "kinked",
+    "taylor",
+    "trust_region",
+    "linear_theory",
+)
 BROKEN = 99  # the exit code of a child that raised
 SLACK = 5.0  # seconds beyond three times what the tests take without a mutation: then it counts as caught
 

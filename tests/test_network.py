@@ -264,6 +264,19 @@ def test_saturated_and_dead_units_give_finite_gradients(name):
 
 
 @prop(15, arguments=problems(ALL))
+def test_slopes_at_any_activities_are_those_of_the_predictions_there(arguments):
+    net, x, _ = problem(**arguments)
+    z = noisy(net, x)
+    u, slopes = network.slopes(net, [x, *z])
+    assert len(u) == len(slopes) == len(net.weights) - 1
+    for below, above, slope, w, b in zip([x, *z], u, slopes, net.weights, net.biases or [0.0] * len(z), strict=False):
+        torch.testing.assert_close(above, below @ w.T + b)
+        point = above.clone().requires_grad_()
+        (expected,) = torch.autograd.grad(PHI[net.activation](point).sum(), point)
+        torch.testing.assert_close(torch.ones_like(above) if slope is None else slope, expected, rtol=0, atol=1e-14)
+
+
+@prop(15, arguments=problems(ALL))
 def test_adjoint_is_the_transposed_jacobian_in_error_coordinates(arguments):
     net, x, y = problem(**arguments)
     errors = [torch.zeros_like(z, requires_grad=True) for z in feedforward(net, x)[:-1]]
@@ -560,7 +573,10 @@ BAD_NETWORKS = {
     "NumPy": (dict(weights=[W[0].numpy()]), ["weights[0]", "ndarray", "float32 or float64 tensor"]),
     "integers": (dict(weights=[W[0].int(), W[1].int()]), ["weights[0]", "int32", "float32 or float64"]),
     "half precision": (dict(weights=[W[0].half()]), ["weights[0]", "float16", "float32 or float64"]),
-    "mixed dtypes": (dict(weights=[W[0], W[1].double()]), ["weights[1]", "float64", "float32"]),
+    "mixed dtypes": (
+        dict(weights=[W[0], W[1].double()]),
+        ["weights[1] is torch.float64 on cpu: must be torch.float32"],
+    ),
     "mixed devices": (dict(weights=[W[0], W[1].to("meta")]), ["weights[1]", "meta", "cpu"]),
     "a vector": (dict(weights=[W[0], torch.ones(3)]), ["weights[1]", "(3,)", "n_2, n_1"]),
     "three axes": (dict(weights=[torch.ones(2, 2, 2)]), ["weights[0]", "(2, 2, 2)"]),
@@ -693,7 +709,7 @@ def test_bad_data_are_rejected_by_name_without_activities(function, case):
         (dict(generator=1.5), ["generator", "1.5", "whole number"]),
         (dict(generator=None), ["generator", "None", "whole number"]),
         (dict(generator="0"), ["generator", "'0'", "whole number"]),
-        (dict(generator=2**70), ["generator", str(2**70), "2**64"]),
+        (dict(generator=2**64), ["generator", str(2**64), "2**64"]),
         (dict(interval=(1, 0)), ["interval", "(1, 0)", "low to high"]),
         (dict(interval=(0, INF)), ["interval", "inf", "finite"]),
         (dict(interval=3), ["interval", "()"]),
@@ -711,6 +727,18 @@ def test_bad_initialisations_are_rejected_by_name(arguments, words):
     rejects(words, network.init_weights, **(dict(sizes=[3, 2], generator=0) | arguments))
     if arguments.keys() <= {"sizes", "generator", "dtype"}:
         rejects(words, network.init_biases, **(dict(sizes=[3, 2], generator=0) | arguments))
+
+
+@pytest.mark.parametrize("seed", [200, 2**63, 2**64 - 1])
+def test_seeds_may_be_large(seed):
+    weights, others = (network.init_weights([3, 2], s)[0] for s in (seed, seed - 1))
+    assert not torch.equal(weights, others)
+
+
+def test_one_sample_that_overflows_is_enough():
+    net, x = network.PCN([torch.full((1, 1), 1e200, dtype=F64)] * 2), torch.tensor([[0.0], [1.0]], dtype=F64)
+    assert float(network.loss(net, x[:1], x[:1])) == 0
+    rejects(["overflow"], network.loss, net, x, x)
 
 
 def test_to_rejects_what_no_network_may_hold():

@@ -417,9 +417,20 @@ def test_bad_activities_steps_and_nets_are_named():
         taylor.model(net, x, y, [z[0], None])
     with pytest.raises(ValueError, match="^step = None: must be a list"):
         taylor.model(net, x, y, None)
+    with pytest.raises(ValueError, match="^x has shape"):
+        taylor.fisher(net, x[:, :0])
     huge = network.PCN([1e200 * w for w in net.weights], "linear")
     with pytest.raises(ValueError, match="^net: "):
         taylor.corrected_gradients(huge, torch.zeros_like(x), torch.zeros_like(y))
+
+
+def test_a_jacobian_that_overflows_in_one_sample_is_refused():
+    """J = W_3 φ′(u_2) W_2 overflows, squared, where x = 0; at x = 1 the second unit is saturated, and J is 0."""
+    net = network.PCN([torch.tensor([[w]], dtype=FLOAT64) for w in (1.0, 1e100, 1e100)], "tanh")
+    x = torch.tensor([[1.0], [0.0]], dtype=FLOAT64)
+    taylor.inference_step(net, x[:1], x[:1])
+    with pytest.raises(ValueError, match="^net: its Jacobian overflows"):
+        taylor.inference_step(net, x, x)
 
 
 def test_trust_region_offers_the_same_names():

@@ -114,3 +114,5 @@ def test_bad_input_is_named(arguments, named):
 def test_damped_newton_refuses_a_model_without_a_minimum():
     with pytest.raises(ValueError, match="learning_rate"):
         trust_region.damped_newton([1.0], [[-2.0]], learning_rate=1.0)
+    with pytest.raises(ValueError, match="learning_rate"):  # flat: no minimum either
+        trust_region.damped_newton([1.0], [[-1.0]], learning_rate=1.0)

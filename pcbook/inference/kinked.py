@@ -96,7 +96,7 @@ def _solve(
     finished = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     while True:
         state = flow.state()
-        done = relative_step(net, flow.x, flow.y, state) <= rtol
+        done = relative_step(net, flow.x, flow.y, state, alone=True) <= rtol  # for others have left the batch
         finished[live] = done
         if iteration >= max_iterations or bool(done.all()):
             return merge([*pieces, (live, state)]), iteration, finished

@@ -35,7 +35,8 @@ def solve(
     pieces: list[tuple[Tensor, State]] = []
     finished = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     while True:
-        done = relative_step(net, point.x, point.y, point.state()) <= SAFETY * rtol
+        # Alone: the mean of the samples that are left is not the batch's.
+        done = relative_step(net, point.x, point.y, point.state(), alone=True) <= SAFETY * rtol
         finished[live] = done
         stop = done | (radius <= 1e-12 * (1 + torch.linalg.vector_norm(point.errors, dim=1)))
         if iteration == max_iterations or bool(stop.all()):
@@ -57,12 +58,13 @@ def solve(
         point = _Point(net, point.x, point.y, torch.where(better, trial.errors, point.errors))
 
 
-def relative_step(net: network.PCN, x: Tensor, y: Tensor, state: State) -> Tensor:
+def relative_step(net: network.PCN, x: Tensor, y: Tensor, state: State, alone: bool = False) -> Tensor:
     """‖Π Δe‖ / ‖Π e‖ of each sample, (B,) float64, with Δe the next Newton step in the errors, and Πe in all layers.
 
     To first order it is the relative error of the weighted errors Πe, of which weight gradients are made, however stiff
-    a layer is; infinite where the energy curves downwards. ‖Π e‖² counts as the batch's mean at least, and a step that
-    the dtype cannot tell from none is none. At kinks the step is Gauss and Newton's, after one step of the multipliers.
+    a layer is; infinite where the energy curves downwards. ‖Π e‖² counts as the batch's mean at least, unless each
+    sample stands `alone`, and a step that the dtype cannot tell from none is none. At kinks the step is Gauss and
+    Newton's, after one step of the multipliers.
     """
     if not state.errors:
         return torch.zeros_like(y[:, 0], dtype=torch.float64)
@@ -73,7 +75,8 @@ def relative_step(net: network.PCN, x: Tensor, y: Tensor, state: State) -> Tenso
         for errors in ([*state.errors, y - state.output], step)
     )
     floor = noise(net, y, state.output).double().square()
-    return torch.where(length <= floor, 0.0, length / torch.maximum(size, size.mean()).maximum(floor)).sqrt()
+    least = floor if alone else floor.maximum(size.mean())
+    return torch.where(length <= floor, 0.0, length / size.maximum(least)).sqrt()
 
 
 def _newton(net: network.PCN, x: Tensor, y: Tensor, state: State) -> Tensor:
