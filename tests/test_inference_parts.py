@@ -1,9 +1,21 @@
 """The parts of the solvers by themselves, each against its definition: responses, rules at kinks, batches in parts."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import strategies as st
-from oracles import distance, gradients, linear_equilibrium, problem, prop, smooth_equilibrium
+from oracles import (
+    activity_gradients,
+    clarke_residual,
+    distance,
+    feedforward,
+    gradients,
+    linear_equilibrium,
+    problem,
+    prop,
+    smooth_equilibrium,
+)
 
 from pcbook import inference, network
 from pcbook.inference import fixed_point, newton, response, rules
@@ -31,6 +43,32 @@ def test_the_response_of_the_top_is_that_of_a_network_of_its_layers(seed, depth,
         torch.testing.assert_close(getattr(found, name), getattr(own, name))
     assert found.scale is whole.scale  # what the output does when λ moves is up to all layers
     assert response.mean_field(net, None).top(top, start).slopes is None
+
+
+@prop(10, **DEEP)
+def test_the_responses_of_samples_are_those_at_their_own_slopes(seed, depth, precisions):
+    net, x, _ = problem(seed, "tanh", depth, 8, 4, True, precisions)
+    slopes = torch.cat(network.sweep(net, x).slopes, dim=1)
+    found, each = response.per_sample(net, slopes), [response.mean_field(net, row) for row in slopes]
+    for name in ("adjoint", "scale", "lift", "inverse"):
+        torch.testing.assert_close(getattr(found, name), torch.stack([getattr(one, name) for one in each]))
+    assert found.slopes is slopes or torch.equal(found.slopes, slopes)
+
+
+def test_samples_share_a_response_where_their_own_would_not_fit(monkeypatch):
+    net, x, _ = problem(3, "tanh", 4, 8, 4, True, None)
+    slopes = torch.cat(network.sweep(net, x).slopes, dim=1)
+    monkeypatch.setattr(response, "ENTRIES", slopes.numel() * net.sizes[-1])
+    assert response.per_sample(net, slopes).adjoint.ndim == 3
+    monkeypatch.setattr(response, "ENTRIES", slopes.numel() * net.sizes[-1] - 1)
+    shared = response.per_sample(net, slopes)
+    torch.testing.assert_close(shared.adjoint, response.mean_field(net, slopes.mean(0)).adjoint)
+
+
+def test_one_output_that_overflows_is_enough():
+    weights = [torch.ones(2, 2, dtype=F64), torch.tensor([[1e200, 0.0], [0.0, 1.0]], dtype=F64)]
+    with pytest.raises(ValueError, match="overflows"):
+        response.mean_field(network.PCN(weights, "linear"), None)
 
 
 @prop(15, **DEEP)
@@ -159,6 +197,98 @@ def test_a_pass_with_errors_repeats_a_sweep_and_keeps_the_heights_if_asked(seed,
     torch.testing.assert_close(still.h, torch.cat(still.inputs[1:], dim=1))
 
 
+# Newton's steps
+
+
+def newton_point(seed, activation="tanh", depth=4, precisions="vectors", size=0.5):
+    """A point of the trust-region method away from the feedforward pass; its Hessians, exact and Gauss–Newton's."""
+    net, x, y = problem(seed, activation, depth, 6, 3, True, precisions, target=3.0)
+    errors = size * normal(len(x), sum(net.sizes[1:-1]), seed=seed)
+
+    def sample(e, i):
+        state = network.sweep(net, x[i : i + 1], e[None].split(net.sizes[1:-1], dim=1))
+        return state.output[0], network.quadratic(
+            net, [*e[None].split(net.sizes[1:-1], 1), y[i : i + 1] - state.output]
+        )
+
+    exact, gauss = [], []
+    for i, e in enumerate(errors):
+        exact.append(torch.autograd.functional.hessian(lambda v, i=i: sample(v, i)[1][0], e))
+        j = torch.autograd.functional.jacobian(lambda v, i=i: sample(v, i)[0], e)
+        ones = network.weigh(net, [torch.ones(n, dtype=F64) for n in net.sizes[1:]])
+        gauss.append(torch.diag(torch.cat(ones[:-1])) + j.T @ (ones[-1][:, None] * j))
+    return newton._Point(net, x, y, errors), torch.stack(exact), torch.stack(gauss)
+
+
+@prop(12, seed=st.integers(0, 999), depth=st.integers(2, 5), activation=st.sampled_from(["tanh", "softplus", "gelu"]))
+def test_hessian_products_and_the_gradient_are_autograds(seed, depth, activation):
+    point, exact, gauss = newton_point(seed, activation, depth)
+    p = normal(*point.errors.shape, seed=seed + 1)
+    for full, matrix in ((True, exact), (False, gauss)):
+        torch.testing.assert_close(point.product(p, full), (matrix @ p[:, :, None])[:, :, 0], rtol=1e-8, atol=1e-9)
+    inverse = torch.linalg.solve(gauss, p[:, :, None])[:, :, 0]
+    torch.testing.assert_close(point.precondition(p), inverse, rtol=1e-7, atol=1e-9)
+    errors = point.errors.clone().requires_grad_()
+    parts = errors.split(point.net.sizes[1:-1], dim=1)
+    energy = network.quadratic(point.net, [*parts, point.y - network.sweep(point.net, point.x, parts).output])
+    torch.testing.assert_close(point.gradient, torch.autograd.grad(energy.sum(), errors)[0], rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(point.energy, energy.detach())
+
+
+@prop(12, seed=st.integers(0, 999), share=st.floats(0.01, 0.9))
+def test_steps_in_a_ball_lower_the_model_by_what_they_say(seed, share):
+    point, exact, gauss = newton_point(seed)
+    newtons = torch.linalg.vector_norm(torch.linalg.solve(gauss, point.gradient[:, :, None])[:, :, 0], dim=1)
+    for radius in (share * newtons, 100 * newtons):
+        step, predicted, downwards = newton._steihaug(point, radius, full=False)
+        model = (point.gradient * step).sum(1) + 0.5 * torch.einsum("bi,bij,bj->b", step, gauss, step)
+        torch.testing.assert_close(predicted, -model, rtol=1e-8, atol=1e-12)
+        length = torch.linalg.vector_norm(step, dim=1)
+        assert bool((length <= radius * (1 + 1e-9)).all()) and not bool(downwards.any())
+        if radius[0] < newtons[0]:  # the minimum is outside: the step ends on the sphere
+            torch.testing.assert_close(length, radius)
+        else:  # inside: the preconditioner is the matrix itself, so that one iteration finds it
+            torch.testing.assert_close((gauss @ step[:, :, None])[:, :, 0], -point.gradient, rtol=1e-6, atol=1e-8)
+
+
+def test_a_step_follows_negative_curvature_to_the_sphere():
+    found = 0
+    for seed in range(30):
+        point, exact, _ = newton_point(seed, size=2.0)
+        curved = torch.linalg.eigvalsh(exact)[:, 0] < 0
+        radius = torch.full_like(point.energy, 1e3)
+        step, predicted, downwards = newton._steihaug(point, radius, full=True)
+        assert not bool((downwards & ~curved).any())
+        torch.testing.assert_close(torch.linalg.vector_norm(step, dim=1)[downwards], radius[downwards])
+        assert bool((predicted > 0).all())
+        found += int(downwards.sum())
+    assert found > 3
+
+
+def test_the_way_to_the_sphere_is_the_positive_root():
+    p, d, radius = normal(20, 5), normal(20, 5, seed=1), torch.linspace(3, 9, 20, dtype=F64)
+    p = p * (0.9 * radius / torch.linalg.vector_norm(p, dim=1))[:, None]
+    way = newton._to_boundary(p, d, radius)
+    assert bool((way > 0).all())
+    torch.testing.assert_close(torch.linalg.vector_norm(p + way[:, None] * d, dim=1), radius)
+    assert newton._to_boundary(p, 0 * d, radius).tolist() == [0.0] * 20
+
+
+def test_the_radius_follows_the_gain():
+    radius, length = torch.tensor([4.0, 4, 4, 4, 4]), torch.tensor([2.0, 2, 2, 4, 2])
+    gain = torch.tensor([0.2, 0.3, 0.9, 0.9, -1.0])
+    assert newton._adapted(radius, length, gain).tolist() == [0.5, 4, 4, 8, 0.5]
+
+
+def test_the_gain_is_the_share_of_the_predicted_fall_and_round_off_is_no_failure():
+    before = torch.tensor([8.0, 8.0, 8.0, 8.0, 8.0, 8.0, 0.0], dtype=F64)
+    after = torch.tensor([7.0, 9.0, 8 + 1e-16, 8.1, math.nan, 8 + 8e-6, 0.0], dtype=F64)
+    predicted = torch.tensor([2.0, 2.0, 1e-17, 1e-17, 2.0, 1.0, 0.0], dtype=F64)
+    gain = newton._gain(before, after, predicted, torch.finfo(F64).eps).tolist()
+    assert gain[:2] == [0.5, -0.5] and gain[2] == 1 and gain[3] < -1e9 and gain[4] == -1 and gain[6] == 1
+    assert newton._gain(before, after, predicted, 1e-6).tolist()[5] == pytest.approx(-8e-6)  # a fall was predicted
+
+
 # Batches in which some samples are done before others
 
 
@@ -223,3 +353,39 @@ def test_a_linear_network_needs_one_newton_step(seed, depth, precisions):
         state, iterations, done = newton.solve(net, x, y, 1e-6, 100, full)
         assert iterations == 1 and bool(done.all())
         assert distance(state.inputs[1:], z) < 1e-8
+    found = inference.solve(net, x, y, method="secant")  # and one of the fixed point's
+    assert found.iterations == 1 and distance(found.activities, z) < 1e-8
+
+
+# Effort: what a wrong sign in a prediction, a lag or a step control costs, where the end is right all the same
+
+EFFORT = {  # iterations that are enough at each rtol in networks as PyTorch initialises them
+    "secant": {1e-3: 2, 1e-5: 4, 1e-7: 6},
+    "newton": {1e-3: 3, 1e-5: 5, 1e-7: 7},
+    "descent": {1e-3: 2, 1e-5: 3, 1e-7: 4},
+    "kink": {1e-3: 7, 1e-5: 18, 1e-7: 26},
+    "lagrangian": {1e-3: 90, 1e-5: 90, 1e-7: 90},
+}
+
+
+@pytest.mark.parametrize("activation", ["tanh", *KINKED])
+@pytest.mark.parametrize(("method", "rtol"), [(m, rtol) for m, limits in EFFORT.items() for rtol in limits])
+def test_a_few_iterations_end_at_stationary_points(activation, method, rtol):
+    kinked = activation in KINKED
+    if (method in ("kink", "lagrangian")) != kinked:
+        return
+    for depth in (3, 4, 5):
+        net = network.PCN(network.init_weights([16] + [40] * (depth - 1) + [5], depth, dtype=F64), activation)
+        x = normal(4 if method == "lagrangian" else 32, 16, seed=depth)
+        y = network.forward(net, x)[-1] + 0.5 * normal(len(x), 5, seed=depth + 1)
+        found = inference.solve(net, x, y, method, rtol=rtol)
+        assert bool(found.converged.all())
+        assert found.iterations <= EFFORT[method][rtol], depth
+        z, start = found.activities, activity_gradients(net, feedforward(net, x)[:-1], x, y)
+        if kinked:
+            kink = 20 * rtol * max([1.0, *(float(v.abs().max()) for v in z)])
+            left = clarke_residual(net, z, x, y, kink=kink)
+        else:
+            left = torch.cat(activity_gradients(net, z, x, y), dim=1).norm(dim=1)
+        scale = torch.cat(start, dim=1).norm(dim=1) + (2 * found.energy).sqrt()
+        assert bool((left <= 20 * rtol * scale).all()), depth

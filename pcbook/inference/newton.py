@@ -48,14 +48,28 @@ def solve(
         iteration += 1
         step, predicted, _ = _steihaug(point, radius, full)
         trial = _Point(net, point.x, point.y, point.errors + step)
-        gain = (point.energy - trial.energy) / predicted.double().clamp_min(torch.finfo(torch.float64).tiny)
-        # Where both are round-off, the model is all there is to go by.
-        noisy = 4 * torch.finfo(x.dtype).eps * point.energy
-        gain = torch.where((predicted <= noisy) & (trial.energy <= point.energy + noisy), 1.0, gain).nan_to_num(-1.0)
-        length = torch.linalg.vector_norm(step, dim=1)
-        radius = torch.where(gain < 0.25, 0.25 * length, torch.where(gain > 0.75, radius.maximum(2 * length), radius))
+        gain = _gain(point.energy, trial.energy, predicted.double(), torch.finfo(x.dtype).eps)
+        radius = _adapted(radius, torch.linalg.vector_norm(step, dim=1), gain)
         better = (gain > 1e-4)[:, None]
         point = _Point(net, point.x, point.y, torch.where(better, trial.errors, point.errors))
+
+
+def _gain(before: Tensor, after: Tensor, predicted: Tensor, eps: float) -> Tensor:
+    """The fall in energy over the predicted one, (B,); −1 where it is no number.
+
+    Where both are round-off, the model is all there is to go by: 1.
+    """
+    gain = (before - after) / predicted.clamp_min(torch.finfo(torch.float64).tiny)
+    noise = 4 * eps * before
+    return torch.where((predicted <= noise) & (after <= before + noise), 1.0, gain).nan_to_num(-1.0)
+
+
+def _adapted(radius: Tensor, length: Tensor, gain: Tensor) -> Tensor:
+    """The next radius: a quarter of a step that gained less than ¼, at least twice one that gained more than ¾.
+
+    Nocedal and Wright, Numerical Optimization (2006), Algorithm 4.1.
+    """
+    return torch.where(gain < 0.25, 0.25 * length, torch.where(gain > 0.75, radius.maximum(2 * length), radius))
 
 
 def relative_step(net: network.PCN, x: Tensor, y: Tensor, state: State, alone: bool = False) -> Tensor:
