@@ -301,13 +301,17 @@ def codes(code):
 
 
 def transplant(mutant):
-    """Give the functions of a module that is imported the mutant's code."""
+    """Give the functions of a module that is imported the mutant's code. Whether it has the same functions."""
     path = source(mutant.module)
-    before = compile(path.read_text(encoding="utf-8"), str(path), "exec", dont_inherit=True)
-    new = dict(zip(codes(before), codes(mutant.compile()), strict=True))
+    before = list(codes(compile(path.read_text(encoding="utf-8"), str(path), "exec", dont_inherit=True)))
+    after = list(codes(mutant.compile()))
+    if len(before) != len(after):  # `while False`: what it held is gone
+        return False
+    new = dict(zip(before, after, strict=True))
     for function in gc.get_objects():
         if type(function) is types.FunctionType and function.__code__ in new:
             function.__code__ = new[function.__code__]
+    return True
 
 
 def import_again(mutant):
@@ -325,8 +329,7 @@ def start(session, mutant, names):
     """The process id of a child that runs some tests on a mutant."""
 
     def work():
-        if mutant.lines is not None:
-            transplant(mutant)
+        if mutant.lines is not None and transplant(mutant):
             return run(session, names)
         import_again(mutant)
         return collected({name.split("::")[0] for name in names}, lambda fresh: run(fresh, names))

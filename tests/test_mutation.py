@@ -111,7 +111,7 @@ def test_functions_that_are_imported_already_take_the_mutants_code(toy):
     spec.loader.exec_module(module)
     kept = module.f  # as in a module that says `from toy import f`
     assert kept(2) == -2
-    mutation.transplant(found["toy: f: -a => a"])
+    assert mutation.transplant(found["toy: f: -a => a"])
     assert kept(2) == 2
 
 
