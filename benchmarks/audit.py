@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pcbook import records
+from tests import mutation
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
@@ -48,12 +49,21 @@ def faults(name, results):
 
 
 def mutants(name, results):
-    rows = results["rows"]
-    good = sum(row["caught"] for row in rows)
-    flaws = [f"{row['listed']} of {row['module']} listed with a reason" for row in rows if row["listed"]]
-    flaws += [f"survived: {mutant}" for row in rows for mutant in row["survived"]]
-    flaws += [f"{row['run']} of {row['of']} of {row['module']} run" for row in rows if row["run"] < row["of"]]
-    return Line(name, sum(row["run"] for row in rows), good, tuple(flaws), lost=any(row["survived"] for row in rows))
+    rows, patterns = {row["module"]: row for row in results["rows"]}, mutation.listed()
+    good, flaws, lost = sum(row["caught"] for row in rows.values()), [], []
+    for module in mutation.MODULES:
+        row = rows.get(module)
+        if row is None or row["code"] != mutation.code_of(module):
+            flaws.append(f"{module}: not recorded" if row is None else f"{module}: has changed since")
+            continue
+        alive = [mutant for mutant in row["survived"] if not mutation.excused(mutant, patterns)]
+        if listed := len(row["survived"]) - len(alive):
+            flaws.append(f"{module}: {listed} of {row['run']} listed with a reason")
+        if row["run"] < row["of"]:
+            flaws.append(f"{module}: {row['run']} of {row['of']} run")
+        lost += alive
+    flaws += [f"survived: {mutant}" for mutant in lost]
+    return Line(name, sum(row["run"] for row in rows.values()), good, tuple(flaws), lost=bool(lost))
 
 
 def budgets(name, results):

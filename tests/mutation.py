@@ -4,6 +4,7 @@
     python -m tests.mutation onemlp --jobs 2    # of one module
     python -m tests.mutation --sample 20        # so many of each, at random, the same for the same --seed
     python -m tests.mutation onemlp --record    # and write the module's score to benchmarks/mutants.json
+    python -m tests.mutation --again --record   # those that survived there, after tests have been added
 
 A mutant is one operator, sign, comparison, constant, condition, pair of arguments, transpose or call changed or left
 out. No file is changed: the tests are collected once, and each mutant gets a forked process, in which the functions
@@ -82,7 +83,7 @@ COMPARISONS = {
 PAIRS = "min max", "amin amax", "minimum maximum", "clamp_min clamp_max", "any all", "zeros_like ones_like"
 TWINS = {a: b for pair in map(str.split, PAIRS) for a, b in (pair, pair[::-1])}
 
-SYMMETRIC = {"max", "min", "maximum", "minimum", "hypot", "allclose", "addcmul"}
+SYMMETRIC = {"max", "min", "maximum", "minimum", "hypot", "allclose", "mul", "addcmul", "addcmul_"}
 
 # lines: the tests that run any of these are asked; None: those of all files that use the module. compile(): its code.
 Mutant = collections.namedtuple("Mutant", "name module lines compile")
@@ -383,6 +384,7 @@ def main(arguments=None):
     parser.add_argument("--budget", type=float, default=30.0, help="seconds of tests that each gets at most")
     parser.add_argument("--tests", nargs="*", default=TESTS, help="which test files are asked, without test_ and .py")
     parser.add_argument("--record", action="store_true", help=f"write the scores to {RECORD.relative_to(ROOT)}")
+    parser.add_argument("--again", action="store_true", help="those that survived in the record")
     parser.add_argument("--list", action="store_true", help="print the mutants' names, and run nothing")
     options = parser.parse_args(arguments)
     every = {module: mutants(module) for module in options.modules}
@@ -397,6 +399,9 @@ def main(arguments=None):
 def some(every, options):
     """The mutants of a module that the options ask for."""
     fits = [m for m in every if excused(m.name, [options.only])]
+    if options.again:
+        alive = recorded(every[0].module)["survived"]
+        fits = [m for m in fits if m.name in alive]
     return fits if options.sample is None else random.Random(options.seed).sample(fits, min(options.sample, len(fits)))
 
 
@@ -407,37 +412,45 @@ def judge(session, every, chosen, options):
         results, caught, alive, begun = collections.Counter(), collections.Counter(), [], time.monotonic()
         for mutant, result, seconds in trials(session, chosen[module], tests, options.jobs, options.budget):
             fits = excused(mutant.name, patterns)
+            results[result] += 1
             if result == "survived":
-                result = "listed" if fits else "survived"
-                alive += [] if fits else [mutant.name]
+                alive.append(mutant.name)
             else:
                 caught.update(fits)
-            results[result] += 1
-            print(f"{result:8} {seconds:5.1f} s  {mutant.name}", flush=True)
+            print(
+                f"{'listed' if result == 'survived' and fits else result:8} {seconds:5.1f} s  {mutant.name}", flush=True
+            )
         rows.append(score(module, len(every[module]), results, alive))
         stale += outdated(every[module], chosen[module], patterns, caught)
-        print(sentence(rows[-1]), flush=True)
+        print(sentence(rows[-1], patterns), flush=True)
         if options.record:
             settings = {name: getattr(options, name) for name in ("only", "sample", "seed", "budget")}
-            save(rows[-1] | settings | {"seconds": round(time.monotonic() - begun)})
-    total = {key: sum(row[key] for row in rows) for key in ("of", "run", "caught", "late", "listed")}
+            settings["seconds"] = round(time.monotonic() - begun)
+            save(added(rows[-1], recorded(module)) if options.again else rows[-1] | settings)
+    total = {key: sum(row[key] for row in rows) for key in ("of", "run", "caught", "late")}
     total |= {"module": "together", "survived": [name for row in rows for name in row["survived"]]}
-    print(sentence(total), *(f"stale in {LIST.name}: {pattern}" for pattern in stale), sep="\n")
-    return int(bool(total["survived"] or stale))
+    print(sentence(total, patterns), *(f"stale in {LIST.name}: {pattern}" for pattern in stale), sep="\n")
+    return int(bool(stale or any(not excused(name, patterns) for name in total["survived"])))
 
 
 def score(module, size, results, alive):
-    """What a module's mutants came to: all of them, those run, caught, listed, and the names of those alive."""
+    """What a module's mutants came to: all of them, those run, caught, and the names of those alive."""
     caught = results["caught"] + results["late"]
     return {"module": module, "of": size, "run": results.total(), "caught": caught, "late": results["late"],
-            "listed": results["listed"], "survived": sorted(alive)}  # fmt: skip
+            "survived": sorted(alive)}  # fmt: skip
 
 
-def sentence(row):
+def added(row, old):
+    """The record's row of a module after its survivors were tried again."""
+    return old | {key: old[key] + row[key] for key in ("caught", "late")} | {"survived": row["survived"]}
+
+
+def sentence(row, patterns):
+    listed = sum(bool(excused(name, patterns)) for name in row["survived"])
     return (
         f"{row['module']}: {row['run']} of {row['of']} mutants run, {row['caught']} caught ({row['late']} by the time "
-        f"limit), {row['listed']} listed, {len(row['survived'])} survived; "
-        f"score {row['caught'] / max(row['run'] - row['listed'], 1):.1%}"
+        f"limit), {listed} listed, {len(row['survived']) - listed} survived; "
+        f"score {row['caught'] / max(row['run'] - listed, 1):.1%}"
     )
 
 
@@ -449,15 +462,33 @@ def outdated(every, chosen, patterns, caught):
     return [p for p in own if not fits[p] or (fits[p] <= run and caught[p] == len(fits[p]))]
 
 
+def rows_recorded():
+    from pcbook import records
+
+    return records.load(RECORD)["results"]["rows"] if RECORD.exists() else []
+
+
+def recorded(module):
+    """The record's row of a module; exits where there is none of its present code."""
+    for row in rows_recorded():
+        if row["module"] == module and row["code"] == code_of(module):
+            return row
+    return sys.exit(f"{RECORD.name} has nothing of {module} as it is now: run it without --again")
+
+
+def code_of(module):
+    """The digest of a module's code."""
+    from pcbook.sweep import sources
+
+    return sources.fingerprint(f"pcbook.{module}")[f"pcbook.{module}"]
+
+
 def save(row):
     """Put a module's row into the record that `benchmarks.audit` reads, in place of its last one."""
     from pcbook import records
-    from pcbook.sweep import sources
 
-    name = f"pcbook.{row['module']}"
-    row = row | {"code": sources.fingerprint(name)[name]}
-    rows = records.load(RECORD)["results"]["rows"] if RECORD.exists() else []
-    rows = [r for r in rows if r["module"] in MODULES and r["module"] != row["module"]] + [row]
+    row = row | {"code": code_of(row["module"])}
+    rows = [r for r in rows_recorded() if r["module"] in MODULES and r["module"] != row["module"]] + [row]
     rows.sort(key=lambda r: MODULES.index(r["module"]))
     environment = records.describe(("numpy", "torch", "pytest", "hypothesis"))
     seconds = sum(r["seconds"] for r in rows)

@@ -6,15 +6,19 @@ from benchmarks import audit
 from pcbook import records
 
 FAULT = {"fault": "disk full", "how": "", "survived": True, "outcome": "named", "seconds": 1.0}
-MUTANTS = {"module": "toy", "of": 10, "run": 10, "caught": 9, "listed": 1, "survived": []}
+MUTANTS = {"module": "onemlp", "of": 10, "run": 10, "caught": 9, "survived": ["onemlp: f: a => b"]}
 BUDGET = {"budget": "import", "name": "toy", "value": 2.0, "unit": "s", "limit": 3.0, "met": True}
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
     """Writes the three records with one row each, changed as told; gives the table read from them."""
 
+    monkeypatch.setattr(audit.mutation, "MODULES", ("onemlp",))
+    monkeypatch.setattr(audit.mutation, "listed", lambda: {"onemlp: f: a => b": "the same"})
+
     def write(fault=(), mutants=(), budget=()):
+        mutants = {"code": audit.mutation.code_of("onemlp")} | dict(mutants)
         rows = {"faults": FAULT | dict(fault), "mutants": MUTANTS | dict(mutants), "budgets": BUDGET | dict(budget)}
         for kind, row in rows.items():
             path = tmp_path / f"{kind}.json"
@@ -39,10 +43,10 @@ def test_the_table_counts_what_was_recorded(folder, capsys):
         "1 of     1  budgets",
     ):
         assert words in out
-    assert "1 of toy listed with a reason" in out and out.endswith("nothing lost\n")
+    assert "onemlp: 1 of 10 listed with a reason" in out and out.endswith("nothing lost\n")
 
 
-@pytest.mark.parametrize("change", [{"fault": {"survived": False}}, {"mutants": {"survived": ["toy: f: a => b"]}}])
+@pytest.mark.parametrize("change", [{"fault": {"survived": False}}, {"mutants": {"survived": ["onemlp: f: b => a"]}}])
 def test_what_was_lost_fails_it(folder, change, capsys):
     assert audit.main([], table(folder(**change))) == 1
     assert "lost: " in capsys.readouterr().out
@@ -57,6 +61,15 @@ def test_a_missed_budget_and_a_drill_not_tried_are_named_and_forgiven(folder, ca
     assert audit.main([], table(changed)) == 0
     out = capsys.readouterr().out
     assert "import, toy: 2 of 3 s" in out and "disk full: no such Python" in out and "0 of     0  faults" in out
+
+
+@pytest.mark.parametrize(("change", "flaw"), [
+    ({"code": "older"}, "onemlp: has changed since"), ({"module": "gone"}, "onemlp: not recorded"),
+    ({"of": 11}, "onemlp: 10 of 11 run"),
+])  # fmt: skip
+def test_mutants_that_were_not_tried_are_named_and_forgiven(folder, change, flaw, capsys):
+    assert audit.main([], table(folder(mutants=change))) == 0
+    assert flaw in capsys.readouterr().out
 
 
 def test_a_missing_record_says_how_to_make_it(folder, capsys):

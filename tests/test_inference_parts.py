@@ -18,7 +18,7 @@ from oracles import (
 )
 
 from pcbook import inference, network
-from pcbook.inference import fixed_point, newton, response, rules
+from pcbook.inference import fixed_point, kink, newton, response, rules
 
 F64 = torch.float64
 KINKED = ("relu", "leaky_relu")
@@ -389,3 +389,71 @@ def test_a_few_iterations_end_at_stationary_points(activation, method, rtol):
             left = torch.cat(activity_gradients(net, z, x, y), dim=1).norm(dim=1)
         scale = torch.cat(start, dim=1).norm(dim=1) + (2 * found.energy).sqrt()
         assert bool((left <= 20 * rtol * scale).all()), depth
+
+
+def deep_kinked(activation, seed):
+    net = network.PCN(network.init_weights([50] + [60] * 10 + [10], seed, dtype=F64), activation)
+    return net, normal(32, 50, seed=seed), torch.eye(10, dtype=F64)[torch.arange(32) % 10]
+
+
+@pytest.mark.parametrize(("activation", "seed", "passes"), [
+    ("relu", 0, 3.8), ("relu", 2, 3.7), ("leaky_relu", 0, 3.4), ("leaky_relu", 2, 5.2)
+])  # fmt: skip
+def test_settling_the_top_alone_saves_a_quarter_of_the_products_in_deep_networks(monkeypatch, activation, seed, passes):
+    net, x, y = deep_kinked(activation, seed)
+    spent, iterate = [], kink._Layers.iterate
+
+    def counted(layers):
+        spent.append(len(layers.lam) * sum(w.numel() for w in layers.net.weights))
+        return iterate(layers)
+
+    def cost():
+        spent.clear()
+        assert bool(inference.solve(net, x, y, "kink").converged.all())
+        return sum(spent) / (len(x) * sum(w.numel() for w in net.weights))
+
+    monkeypatch.setattr(kink._Layers, "iterate", counted)
+    found = cost()
+    assert found <= passes
+    monkeypatch.setattr(kink, "SHARE", 0.0)  # nothing below the top may wait
+    assert found <= 0.75 * cost()
+
+
+@pytest.mark.parametrize("activation", KINKED)
+def test_a_solver_at_kinks_stops_where_it_is_told_to_and_says_what_is_done(activation):
+    net, x, y = deep_kinked(activation, 0)
+    start = fixed_point.up(net, x)
+    own = response.mean_field(net, fixed_point.mean_slopes(net, start))
+    ended = []
+    for limit in range(1, 14):
+        state, iterations, done = kink.solve(net, x, y, start, own, 2e-2, limit)
+        errors = network.prediction_errors(net, state.inputs[1:], x, y)
+        assert distance([*state.errors, y - state.output], errors) < 1e-10
+        assert iterations == limit or (iterations < limit and bool(done.all()))
+        residuals = newton.relative_step(net, x, y, state)
+        assert bool((residuals[done] <= 2 * 2e-2).all()) and bool((residuals[~done] > 0.25 * 2e-2).all())
+        ended.append(iterations)
+    assert ended[:5] == [1, 2, 3, 4, 5] and len(set(ended[-3:])) == 1
+
+
+def test_broydens_updates_save_iterations(monkeypatch):
+    net = network.PCN(network.init_weights([10, 30, 30, 5], 0, "he", dtype=F64), "tanh")
+    x = normal(20, 10)
+    y = network.forward(net, x)[-1] + 0.3 * normal(20, 5, seed=1)
+    found = inference.solve(net, x, y, "secant", rtol=1e-9)
+    monkeypatch.setattr(fixed_point.Broyden, "learn", lambda *_: None)
+    assert found.iterations <= 0.6 * inference.solve(net, x, y, "secant", rtol=1e-9, max_iterations=200).iterations
+
+
+def test_samples_that_are_done_leave_the_batch(monkeypatch):
+    """As soon as they are more than half of it: then what stays behind is copied into smaller tensors."""
+    sizes, counted = [], fixed_point.look
+    monkeypatch.setattr(fixed_point, "look", lambda *given: sizes.append(len(given[3])) or counted(*given))
+    net, x, y = uneven("tanh", batch=10)
+    y[0] += 1.0  # four of ten are done at once
+    inference.solve(net, x, y, "secant", rtol=1e-6)
+    assert sizes[:2] == [10, 10]
+    sizes.clear()
+    y[:4] = network.forward(net, x)[-1][:4]  # now seven of ten are done at once
+    inference.solve(net, x, y, "secant", rtol=1e-6)
+    assert sizes[0] == 10 and set(sizes[1:]) <= {3, 2, 1} and len(sizes) > 2

@@ -87,12 +87,16 @@ def test_a_pattern_means_what_it_says():
 
 
 def test_a_score_counts_what_became_of_each_mutant():
-    results = collections.Counter(caught=8, late=1, listed=1, survived=1)
-    row = mutation.score("toy", 14, results, ["toy: f: not a => a"])
+    results = collections.Counter(caught=8, late=1, survived=2)
+    row = mutation.score("toy", 14, results, ["toy: f: not a => a", "toy: f: -a => a"])
     assert row == {
-        "module": "toy", "of": 14, "run": 11, "caught": 9, "late": 1, "listed": 1, "survived": ["toy: f: not a => a"]
+        "module": "toy", "of": 14, "run": 11, "caught": 9, "late": 1,
+        "survived": ["toy: f: -a => a", "toy: f: not a => a"],
     }  # fmt: skip
-    assert "score 90.0%" in mutation.sentence(row)
+    sentence = mutation.sentence(row, {"toy: f: -a *": "why"})
+    assert "1 listed, 1 survived" in sentence and "score 90.0%" in sentence
+    fewer = mutation.score("toy", 14, collections.Counter(caught=1, survived=1), ["toy: f: -a => a"])
+    assert mutation.added(fewer, row) == row | {"caught": 10, "survived": ["toy: f: -a => a"]}
 
 
 def test_what_is_listed_must_be_there_and_must_live(toy):
@@ -125,3 +129,17 @@ def test_a_wrong_kernel_is_caught_and_an_untested_one_is_not(tmp_path):
     tested, untested = run("trust_region"), run("checks")
     assert tested.returncode == 0 and "caught" in tested.stdout, tested.stdout + tested.stderr
     assert untested.returncode == 1 and "survived" in untested.stdout, untested.stdout + untested.stderr
+
+
+def test_the_record_keeps_one_row_for_each_module_and_its_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(mutation, "RECORD", tmp_path / "mutants.json")
+    with pytest.raises(SystemExit, match="nothing of taylor"):
+        mutation.recorded("taylor")
+    for module, caught in (("taylor", 3), ("onemlp", 4), ("taylor", 5)):
+        row = mutation.score(module, 9, collections.Counter(caught=caught), [])
+        mutation.save(row | {"seconds": 1, "budget": 30.0})
+    assert [(row["module"], row["caught"]) for row in mutation.rows_recorded()] == [("onemlp", 4), ("taylor", 5)]
+    assert mutation.recorded("taylor")["caught"] == 5
+    monkeypatch.setattr(mutation, "code_of", lambda module: "other")
+    with pytest.raises(SystemExit, match="nothing of taylor as it is now"):
+        mutation.recorded("taylor")
