@@ -189,7 +189,19 @@ def link(text: str, chapter: str, label: str) -> str:
 
 
 def _difference(old: Any, new: Any) -> dict[str, Any]:
-    """What turns the properties `old` into `new`: new values, and `None` for those that are gone."""
+    """What turns the properties `old` into `new`: values that are new, and `None` for those that are gone."""
     kept = {"uid", "type", "template", "height", "autosize", "uirevision"}
     old, new = old.to_plotly_json(), new.to_plotly_json()
-    return {key: new.get(key) for key in old.keys() | new.keys() if key not in kept}
+    changed = (key for key in old.keys() | new.keys() if key not in kept and not _same(old.get(key), new.get(key)))
+    return {key: new.get(key) for key in changed}  # plotly checks what it is given, at length
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two properties are equal all the way down; arrays of numbers, NaN or not, and of anything else."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return type(a) is type(b) and bool(a == b)

@@ -337,6 +337,13 @@ def test_closest_solution_leaves_solutions_where_they_are(u, m):
     close(mlp.closest_solution(u, m / u, m), [u, m / u], 1e-10, 0)
 
 
+@pytest.mark.parametrize("m", [1.0, -1.0])
+def test_closest_solution_leaves_all_of_many_solutions_where_they_are(m):
+    """Also the one in a hundred whose root comes out exact, at distance 0, after another root."""
+    u = np.exp(np.random.default_rng(0).uniform(-3, 3, 5000))
+    close(mlp.closest_solution(u, m / u, m), np.stack([u, m / u], axis=-1), 1e-10, 0)
+
+
 @pytest.mark.parametrize("m", [1.0, -1.0, 9.0])
 def test_closest_solution_at_the_centre_of_curvature(m):
     """A triple root: u is good to the cube root of the rounding only, the distance to all digits."""

@@ -161,6 +161,26 @@ def test_the_live_figure_follows_its_controls():
                     assert live.line.to_plotly_json() == kernel.line.to_plotly_json()
 
 
+def test_a_live_panel_takes_over_what_is_new_and_nothing_else(monkeypatch):
+    def figure(y, title, **marker):
+        trace = go.Scatter(x=np.array([1.0, 2.0]), y=np.array(y), text=["a", "b"], marker=marker)
+        return go.Figure(trace, {"title": {"text": title}, "xaxis": {"range": [0, 3]}})
+
+    first, second = figure([1.0, np.nan], "one", size=5), figure([1.0, np.nan], "two", color="red")
+    (panel,) = page.to_widget([first], "A caption.", "A longer text than the title.").panels
+    given = []
+    update = type(panel.data[0]).update
+    monkeypatch.setattr(type(panel.data[0]), "update", lambda self, *d, **k: given.append(*d) or update(self, *d, **k))
+    page.replace(panel, second)
+    assert given == [{"marker": {"color": "red"}}]
+    assert panel.layout.title.text == "two" and panel.data[0].marker.size is None
+    page.replace(panel, figure([2.0, np.nan], "two"))
+    assert panel.data[0].y[0] == 2.0 and panel.data[0].marker.color is None
+    page.replace(panel, first)
+    assert page.encode(go.Figure(panel.data)) == page.encode(go.Figure(first.data))
+    assert panel.layout.title.text == "one" and tuple(panel.layout.xaxis.range) == (0, 3)
+
+
 def test_live_sliders_cover_their_range_and_say_their_number():
     log, whole, real = (
         Slider("a", "a", [0.1, 1, 10], log=True, high=100).widget(),
