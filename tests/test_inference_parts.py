@@ -457,3 +457,13 @@ def test_samples_that_are_done_leave_the_batch(monkeypatch):
     y[:4] = network.forward(net, x)[-1][:4]  # now seven of ten are done at once
     inference.solve(net, x, y, "secant", rtol=1e-6)
     assert sizes[0] == 10 and set(sizes[1:]) <= {3, 2, 1} and len(sizes) > 2
+
+
+def test_what_is_asked_for_unless_said_otherwise():
+    """As `solve` says: one in a thousand, at kinks twenty times as much; a response is used again if it is as good."""
+    net, x, y = uneven("tanh")
+    found = inference.solve(net, x, y)
+    assert found.rtol == 1e-3 and found.methods == (("secant", len(x)),)
+    assert inference.solve(*uneven("relu", batch=20)).rtol == pytest.approx(20 * 1e-3)
+    limits = {m: inference.LIMITS[m] for m in inference.METHODS}
+    assert limits["exact"] == 1 and limits["euler"] == 1000 and min(limits.values()) >= 1
