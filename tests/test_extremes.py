@@ -118,6 +118,7 @@ def may_be_infinite(name, p):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLIC)
 def test_results_are_finite_or_refused_by_name(name):
     names = [n for n in names_of(PUBLIC[name]) if n not in ("generator", "batches")]
@@ -244,6 +245,7 @@ def test_a_positively_homogeneous_network_does_not_mind_units(activation, expone
             network.loss(*moved)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", HOMOGENEOUS)
 @pytest.mark.parametrize(("dtype", "exponent"), [(F64, -400), (F64, -100), (F64, 100), (F64, 400)]
                          + [(torch.float32, k) for k in (-55, -20, 20, 55)])  # fmt: skip
@@ -260,6 +262,7 @@ def test_neither_does_its_equilibrium(activation, dtype, exponent):
     assert distance(gradients, plain.weight_gradients()) <= 20 * tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ALL)
 @pytest.mark.parametrize("exponent", [-12, -6, 6, 12])
 def test_only_the_ratio_of_precisions_matters_however_far_they_are_apart(activation, exponent):

@@ -80,6 +80,7 @@ def test_newtons_reference_agrees_with_least_squares(arguments):
     assert float(error_residual(*given, z).max()) < 1e-11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(("gain", "target"), [(1.0, 1.0), (3.0, 5.0)])
 def test_newtons_reference_ends_where_gradient_flow_ends(seed, gain, target):
@@ -124,6 +125,7 @@ def test_linear_gradients_are_exact(method):
 # Smooth networks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["auto", "newton", "secant", "descent"])
 @pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-8])
 def test_smooth_gradients_are_accurate_to_rtol(method, rtol):
@@ -137,6 +139,7 @@ def test_smooth_gradients_are_accurate_to_rtol(method, rtol):
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", CURVED)
 @pytest.mark.parametrize("rtol", [1e-3, 1e-8])
 def test_smooth_networks_converge_from_the_start(activation, rtol):
@@ -172,6 +175,7 @@ def test_samples_do_not_depend_on_their_batch(activation):
 # Kinked networks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", KINKED)
 def test_kinked_networks_end_at_clarke_stationary_points(activation):
     @prop(15, arguments=problems([activation]))
@@ -189,6 +193,7 @@ def test_kinked_networks_end_at_clarke_stationary_points(activation):
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", KINKED)
 def test_a_few_samples_of_small_kinked_networks_end_no_higher_than_four_thousand_euler_steps(activation):
     @prop(8, arguments=problems([activation]))
@@ -266,6 +271,7 @@ def test_euler_is_the_papers_schedule(activation, gain):
     )  # round-off decides the last halving
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["linear", "tanh"])
 def test_euler_is_not_called_converged_before_it_is(activation):
     """Where S is large ‖∂F/∂z‖ falls by three digits long before the weight gradients are near their equilibrium."""
@@ -390,6 +396,7 @@ def test_only_an_equilibrium_of_the_same_sizes_warms(warm):
     rejects(["warm", "sizes"], *example(), warm=inference.solve(*example(seed=4)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ALL)
 def test_stiff_hidden_layers_give_backpropagations_gradients(activation):
     net, x, y = example(activation, precisions=None)

@@ -80,6 +80,7 @@ def test_ends_are_stationary_and_below_the_feedforward_loss(problem):
     assert bool((oracles.clarke_residual(net, z, x, y, kink) <= 1e-5 * scale).all())
 
 
+@pytest.mark.slow
 @oracles.prop(20, problem=oracles.problems(KINKED, **hard))
 def test_the_state_is_consistent(problem):
     net, x, y = oracles.problem(**problem)
@@ -96,6 +97,7 @@ def test_the_state_is_consistent(problem):
     assert bool((relative_step(net, x, y, state) <= 1e-6).all()) or not bool(done.all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("activation", KINKED)
 def test_no_end_is_above_eulers(seed, activation):
