@@ -425,7 +425,7 @@ def judge(session, every, chosen, options):
         print(sentence(rows[-1], patterns), flush=True)
         if options.record:
             settings = {name: getattr(options, name) for name in ("only", "sample", "seed", "budget")}
-            settings["seconds"] = round(time.monotonic() - begun)
+            settings |= {"tests": list(options.tests), "seconds": round(time.monotonic() - begun)}
             save(added(rows[-1], recorded(module)) if options.again else rows[-1] | settings)
     total = {key: sum(row[key] for row in rows) for key in ("of", "run", "caught", "late")}
     total |= {"module": "together", "survived": [name for row in rows for name in row["survived"]]}
@@ -492,7 +492,7 @@ def save(row):
     rows.sort(key=lambda r: MODULES.index(r["module"]))
     environment = records.describe(("numpy", "torch", "pytest", "hypothesis"))
     seconds = sum(r["seconds"] for r in rows)
-    record = records.new("mutants", {"tests": list(TESTS)}, {"rows": rows}, environment=environment, wall_clock=seconds)
+    record = records.new("mutants", {}, {"rows": rows}, environment=environment, wall_clock=seconds)
     return records.save(RECORD, record)
 
 

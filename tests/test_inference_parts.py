@@ -19,6 +19,7 @@ from oracles import (
 
 from pcbook import inference, network
 from pcbook.inference import fixed_point, kink, newton, response, rules
+from pcbook.inference.state import State
 
 F64 = torch.float64
 KINKED = ("relu", "leaky_relu")
@@ -460,10 +461,105 @@ def test_samples_that_are_done_leave_the_batch(monkeypatch):
 
 
 def test_what_is_asked_for_unless_said_otherwise():
-    """As `solve` says: one in a thousand, at kinks twenty times as much; a response is used again if it is as good."""
+    """As `solve` says: one in a thousand, at kinks twenty times as much."""
     net, x, y = uneven("tanh")
     found = inference.solve(net, x, y)
     assert found.rtol == 1e-3 and found.methods == (("secant", len(x)),)
     assert inference.solve(*uneven("relu", batch=20)).rtol == pytest.approx(20 * 1e-3)
-    limits = {m: inference.LIMITS[m] for m in inference.METHODS}
-    assert limits["exact"] == 1 and limits["euler"] == 1000 and min(limits.values()) >= 1
+
+
+# Which solver "auto" takes, and what it solves again
+
+
+@pytest.mark.parametrize(("batch", "width", "method"), [
+    (8, 20, "lagrangian"), (9, 20, "kink"), (2, 1500, "lagrangian"), (2, 1501, "kink")
+])  # fmt: skip
+def test_a_few_samples_of_a_small_network_are_solved_with_care(monkeypatch, batch, width, method):
+    monkeypatch.setattr(inference, "SMALL", 3000)
+    net = network.PCN(network.init_weights([6, width, 3], 0, dtype=F64), "relu")
+    x = normal(batch, 6)
+    monkeypatch.setattr("pcbook.inference.kinked.EULER", 20)
+    monkeypatch.setattr("pcbook.inference.kinked.LATER", (30,))
+    found = inference.solve(net, x, network.forward(net, x)[-1] + 0.1 * normal(batch, 3, seed=1), max_iterations=300)
+    assert found.methods[0][0] == method and sum(count for _, count in found.methods) == batch
+
+
+@pytest.mark.parametrize(("activation", "method"), [
+    ("tanh", "secant"), ("tanh", "newton"), ("tanh", "descent"), ("relu", "kink"), ("relu", "lagrangian"),
+    ("relu", "descent"),
+])  # fmt: skip
+def test_without_iterations_there_is_the_feedforward_pass_and_its_output_error(activation, method):
+    net, x, y = uneven(activation)
+    y = y + 1.0
+    found = inference.solve(net, x, y, method, max_iterations=0)
+    *below, top = found.weight_gradients()
+    torch.testing.assert_close(top, network.backprop_gradients(net, x, y)[-1])
+    assert all(float(gradient.abs().max()) == 0 for gradient in below)
+    torch.testing.assert_close(found.energy, network.loss(net, x, y))
+    assert not bool(found.converged.any())
+
+
+def begun(activation, batch=10):
+    """A problem, its feedforward pass, and its equilibrium."""
+    net, x, y = uneven(activation, batch)
+    y = y + 0.5
+    return net, x, y, fixed_point.up(net, x), inference.solve(net, x, y, "descent", rtol=1e-6).state
+
+
+def with_errors(net, x, y, errors):
+    """The state with given errors; its deltas are not looked at."""
+    above = network.sweep(net, x, errors)
+    top = network.weigh_layer(net, -1, y - above.output)
+    return State(above.inputs, list(errors), above.output, [*errors, top])
+
+
+def scaled_to(net, x, y, errors, energies):
+    """`errors`, each sample's by a factor of its own above 1, so that its energy is as given."""
+    low, high = torch.ones(len(x), 1, dtype=F64), torch.full((len(x), 1), 1e3, dtype=F64)
+    for _ in range(80):
+        middle = (low + high) / 2
+        state = with_errors(net, x, y, [middle * e for e in errors])
+        above = network.quadratic(net, [*state.errors, y - state.output])[:, None] > energies[:, None]
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    return state
+
+
+@pytest.mark.parametrize(("activation", "careful"), [("tanh", "descent"), ("relu", "lagrangian")])
+@pytest.mark.parametrize("excess", [1.0001, 1.5, 1000.0])
+def test_what_ended_above_its_beginning_is_solved_again(monkeypatch, activation, careful, excess):
+    net, x, y, start, end = begun(activation)
+    high = scaled_to(net, x, y, end.errors, excess * network.loss(net, x, y))
+    rows, done = torch.tensor([1, 4]), torch.ones(len(x), dtype=torch.bool)
+    mixed = end.replace(rows, high.select(rows))
+    given = net, x, y, start, 2e-3, mixed, 2, done, (("first", len(x)),)
+    state, iterations, methods = inference._rescue(*given)
+    assert methods == (("first", len(x) - 2), (careful, 2)) and iterations > 2
+    expected = network.quadratic(net, [*end.errors, y - end.output])
+    found = network.quadratic(net, [*state.errors, y - state.output])
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=0)
+    monkeypatch.setattr(inference, "AFFORDABLE", 2 * sum(n * n for n in net.sizes[1:-1]))
+    assert inference._rescue(*given)[2] == methods
+    monkeypatch.setattr(inference, "AFFORDABLE", 2 * sum(n * n for n in net.sizes[1:-1]) - 1)
+    assert (inference._rescue(*given)[0] is mixed) == (careful == "lagrangian")  # too dear: it stays as it is
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_what_ended_well_is_left_alone(activation):
+    net, x, y, start, end = begun(activation)
+    done = torch.ones(len(x), dtype=torch.bool)
+    still = with_errors(net, x, y, [0 * e for e in end.errors])  # no higher than the feedforward pass: it is that
+    for state in (end, still):
+        assert inference._rescue(net, x, y, start, 2e-3, state, 2, done, ())[0] is state
+    for iterations in (inference.PROMPT, inference.PROMPT + 1):  # what took long is looked at again, if it is smooth
+        found = inference._rescue(net, x, y, start, 2e-3, still, iterations, done, (("first", len(x)),))
+        assert (found[0] is still) == (iterations == inference.PROMPT or activation == "relu")
+
+
+def test_what_is_not_done_is_solved_again():
+    net, x, y, start, end = begun("tanh")
+    still = with_errors(net, x, y, [0 * e for e in end.errors])
+    done = torch.arange(len(x)) != 3
+    state, _, methods = inference._rescue(net, x, y, start, 2e-3, still, 2, done, (("first", len(x)),))
+    assert methods == (("first", len(x) - 1), ("descent", 1))
+    moved = torch.cat([a - b for a, b in zip(state.errors, still.errors, strict=True)], dim=1).norm(dim=1)
+    assert bool(moved[3] > 0) and float(moved[done].max()) == 0
