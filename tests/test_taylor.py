@@ -424,6 +424,17 @@ def test_bad_activities_steps_and_nets_are_named():
         taylor.corrected_gradients(huge, torch.zeros_like(x), torch.zeros_like(y))
 
 
+@pytest.mark.parametrize("activation", SMOOTH)
+def test_without_precisions_they_are_one(activation):
+    net, x, y = random_net(5, 3, activation)
+    plain, ones = (network.PCN(net.weights, activation, net.biases, p) for p in (None, [1.0] * len(net.weights)))
+    for function in (taylor.gradient, taylor.inference_step, taylor.printed_gradients, taylor.corrected_gradients):
+        lists_close(function(plain, x, y), function(ones, x, y), 1e-13)
+    for function in (taylor.hessian, taylor.model_minimum):
+        close(function(plain, x, y), function(ones, x, y))
+    close(taylor.fisher(plain, x), taylor.fisher(ones, x))
+
+
 def test_a_jacobian_that_overflows_in_one_sample_is_refused():
     """J = W_3 φ′(u_2) W_2 overflows, squared, where x = 0; at x = 1 the second unit is saturated, and J is 0."""
     net = network.PCN([torch.tensor([[w]], dtype=FLOAT64) for w in (1.0, 1e100, 1e100)], "tanh")
