@@ -468,6 +468,22 @@ def test_what_is_asked_for_unless_said_otherwise():
     assert inference.solve(*uneven("relu", batch=20)).rtol == pytest.approx(20 * 1e-3)
 
 
+def test_a_response_is_kept_as_long_as_it_is_no_slower():
+    net, x, y = uneven("tanh")
+    found = inference.solve(net, x, y)
+    again = inference.solve(net, x, y, warm=found)
+    assert again.iterations == found.iterations and again.response is found.response
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_targets_out_of_range_are_refused_by_name(activation):
+    net, x, y = uneven(activation)
+    far = network.PCN(net.weights, activation, [torch.zeros(n, dtype=F64) for n in net.sizes[1:]])
+    far.biases[-1][0] = 1e200  # whose square overflows, where no weight is large
+    with pytest.raises(ValueError, match="^the feedforward pass overflows"):
+        inference.solve(far, x, y)
+
+
 # Which solver "auto" takes, and what it solves again
 
 
@@ -484,6 +500,16 @@ def test_a_few_samples_of_a_small_network_are_solved_with_care(monkeypatch, batc
     assert found.methods[0][0] == method and sum(count for _, count in found.methods) == batch
 
 
+def test_the_careful_solver_has_a_limit_of_its_own_unless_one_is_given():
+    net = network.PCN(network.init_weights([16] + [40] * 4 + [5], 5, dtype=F64), "relu")
+    x = normal(4, 16, seed=5)
+    y = network.forward(net, x)[-1] + 0.5 * normal(4, 5, seed=6)
+    found = inference.solve(net, x, y, rtol=1e-7)  # takes more than the forty iterations of other methods
+    assert found.iterations > inference.LIMITS["auto"] and found.methods == (("lagrangian", 4),)
+    short = inference.solve(net, x, y, rtol=1e-7, max_iterations=3)
+    assert len(short.methods) == 2 and sum(count for _, count in short.methods) == 4
+
+
 @pytest.mark.parametrize(("activation", "method"), [
     ("tanh", "secant"), ("tanh", "newton"), ("tanh", "descent"), ("relu", "kink"), ("relu", "lagrangian"),
     ("relu", "descent"),
@@ -496,7 +522,7 @@ def test_without_iterations_there_is_the_feedforward_pass_and_its_output_error(a
     torch.testing.assert_close(top, network.backprop_gradients(net, x, y)[-1])
     assert all(float(gradient.abs().max()) == 0 for gradient in below)
     torch.testing.assert_close(found.energy, network.loss(net, x, y))
-    assert not bool(found.converged.any())
+    assert found.iterations == 0 and not bool(found.converged.any())
 
 
 def begun(activation, batch=10):
