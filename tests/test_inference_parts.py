@@ -16,9 +16,10 @@ from oracles import (
     prop,
     smooth_equilibrium,
 )
+from oracles import energy as reference_energy
 
 from pcbook import inference, network
-from pcbook.inference import fixed_point, kink, newton, response, rules
+from pcbook.inference import euler, fixed_point, kink, newton, response, rules
 from pcbook.inference.state import State
 
 F64 = torch.float64
@@ -473,6 +474,77 @@ def test_a_response_is_kept_as_long_as_it_is_no_slower():
     found = inference.solve(net, x, y)
     again = inference.solve(net, x, y, warm=found)
     assert again.iterations == found.iterations and again.response is found.response
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.9, True), (1.1, False)])
+@pytest.mark.parametrize("gain", [1.0, 30.0])
+def test_a_response_is_stale_once_the_output_weights_have_moved_too_far(share, kept, gain):
+    net, x, y = uneven("tanh")
+    net = network.PCN([*net.weights[:-1], gain * net.weights[-1]], "tanh")
+    found = inference.solve(net, x, y, rtol=0.1)
+    way = normal(*net.weights[-1].shape, seed=7)
+    way *= share * inference.STALE * 0.1 * net.weights[-1].norm() / way.norm()
+    old = found.response.adjoint[..., -net.sizes[-2] :]
+    torch.testing.assert_close(old, net.weights[-1])
+    moved = network.PCN([*net.weights[:-1], net.weights[-1] + way * (1 - 0.01)], "tanh")
+    again = inference._response(moved, fixed_point.up(moved, x), found, 0.1)
+    assert (again is found.response) == kept
+
+
+def test_a_linear_networks_response_is_never_taken_over_from_other_weights():
+    """Its equilibrium is exact, so one whose lower weights have moved needs its own, though W_L is the same."""
+    net, x, y = problem(3, "linear", 4, 8, 4, True, "vectors")
+    found = inference.solve(net, x, y)
+    moved = network.PCN([1.5 * w for w in net.weights[:-1]] + net.weights[-1:], "linear", net.biases, net.precisions)
+    again = inference.solve(moved, x, y, warm=found)
+    assert distance(again.weight_gradients(), gradients(moved, x, y, linear_equilibrium(moved, x, y))[0]) < 1e-9
+    for one in (found, again):
+        assert one.iterations == 1 and one.methods == (("exact", len(x)),) and one.response is not None
+    shallow = inference.solve(network.PCN(net.weights[:1], "linear"), x, 0 * x[:, :1].expand(-1, net.sizes[1]))
+    assert shallow.iterations == 0
+
+
+@pytest.mark.parametrize("method", ["kink", "lagrangian"])
+def test_methods_for_kinks_say_what_they_are_for(method):
+    with pytest.raises(ValueError, match=f"^method = '{method}': needs a ReLU or leaky ReLU activation"):
+        inference.solve(*uneven("tanh"), method=method)
+
+
+def test_a_linear_network_out_of_range_is_refused_by_name():
+    net = network.PCN([torch.tensor([[w]], dtype=F64) for w in (1e200, 1.0)], "linear")
+    far = torch.tensor([[1e200]], dtype=F64)
+    with pytest.raises(ValueError, match="^the feedforward pass overflows"):
+        inference.solve(net, far, 0 * far)
+
+
+@pytest.mark.parametrize("gain", [0.5, 12.0])
+def test_eulers_steps_are_a_tenth_of_the_gradient_halved_twice_at_most(gain):
+    """Against autograd, with the schedule written out; at the larger gain both halvings are spent."""
+    net, x, y = problem(2, "tanh", 4, 8, 5, True, "vectors", gain=gain)
+    z, last, size, halvings = feedforward(net, x)[:-1], math.inf, 0.1, 2
+    walked = euler.walk(net, x, y)
+    for _ in range(25):
+        for a, b in zip(next(walked), z, strict=True):
+            torch.testing.assert_close(a, b)
+        now = float(reference_energy(net, z, x, y).sum())
+        if now >= last and halvings:
+            size, halvings = size / 2, halvings - 1
+        last, slope = now, activity_gradients(net, z, x, y)
+        z = [a - size * g for a, g in zip(z, slope, strict=True)]
+    assert halvings == (2 if gain == 0.5 else 0)
+    state = euler.solve(net, x, y, 25)
+    assert distance(state.inputs[1:], z) < 1e-9
+    torch.testing.assert_close(state.output, z[-1] @ net.weights[-1].T + net.biases[-1])
+
+
+@pytest.mark.parametrize("rtol", [1e-2, 1e-3, 1e-4, 1e-5, 1e-6])
+def test_one_hard_sample_among_hundreds_of_easy_ones_is_solved_as_well(rtol):
+    net = network.PCN(network.init_weights([10, 30, 30, 4], 1, "he", dtype=F64), "tanh")
+    x = normal(400, 10)
+    y = network.forward(net, x)[-1]
+    y[7] += 0.5
+    found = inference.solve(net, x, y, "secant", rtol=rtol)
+    assert bool(found.converged.all())
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
