@@ -12,6 +12,7 @@ from oracles import (
     feedforward,
     gradients,
     linear_equilibrium,
+    noisy,
     problem,
     prop,
     smooth_equilibrium,
@@ -19,7 +20,7 @@ from oracles import (
 from oracles import energy as reference_energy
 
 from pcbook import inference, network
-from pcbook.inference import euler, fixed_point, kink, newton, response, rules
+from pcbook.inference import euler, fixed_point, kink, kinked, newton, response, rules
 from pcbook.inference.state import State
 
 F64 = torch.float64
@@ -289,6 +290,108 @@ def test_the_gain_is_the_share_of_the_predicted_fall_and_round_off_is_no_failure
     gain = newton._gain(before, after, predicted, torch.finfo(F64).eps).tolist()
     assert gain[:2] == [0.5, -0.5] and gain[2] == 1 and gain[3] < -1e9 and gain[4] == -1 and gain[6] == 1
     assert newton._gain(before, after, predicted, 1e-6).tolist()[5] == pytest.approx(-8e-6)  # a fall was predicted
+
+
+@prop(10, **DEEP)
+def test_of_a_linear_network_the_prediction_is_the_equilibrium(seed, depth, precisions):
+    net, x, y = problem(seed, "linear", depth, 8, 4, True, precisions, outputs=3)
+    start, own = fixed_point.up(net, x), response.mean_field(net, None)
+    lam, memory = fixed_point.predict(net, rules.Slopes(net), y - start.output, start, own)
+    torch.testing.assert_close(lam, (y - start.output) @ own.inverse, rtol=1e-8, atol=1e-10)
+    assert memory is None
+
+
+# The careful solver at kinks
+
+
+def flow_at(seed, activation, z=None, widest=kinked.WIDEST):
+    net, x, y = problem(seed, activation, 4, 7, 3, True, "vectors", target=2.0)
+    return kinked._Flow(net, x, y, noisy(net, x, seed) if z is None else z, widest)
+
+
+def hessians(flow):
+    """Of each sample's energy in its stacked activities, with the kinks sharp, (B, N, N)."""
+    widths, found = flow.net.sizes[1:-1], []
+    for i, z in enumerate(torch.cat(flow.z, dim=1)):
+        x, y = flow.x[i : i + 1], flow.y[i : i + 1]
+        energy = lambda v, x=x, y=y: reference_energy(flow.net, v[None].split(widths, 1), x, y)[0]  # noqa: E731
+        found.append(torch.autograd.functional.hessian(energy, z))
+    return torch.stack(found)
+
+
+@prop(10, seed=st.integers(0, 999), activation=st.sampled_from(KINKED))
+def test_away_from_kinks_a_flow_takes_implicit_eulers_steps(seed, activation):
+    flow = flow_at(seed, activation, widest=1e-9)
+    z, n = torch.cat(flow.z, dim=1), sum(flow.net.sizes[1:-1])
+    torch.testing.assert_close(flow.here.energy[:, 0], reference_energy(flow.net, flow.z, flow.x, flow.y))
+    gradient = torch.cat(activity_gradients(flow.net, flow.z, flow.x, flow.y), dim=1)
+    own = network.descent(flow.net, flow.here.mu, flow.here.slopes)
+    torch.testing.assert_close(torch.cat(own, dim=1), gradient, rtol=1e-8, atol=1e-9)
+    flow.time = torch.tensor([[0.1], [1.0], [50.0]], dtype=F64)
+    matrix = hessians(flow) + torch.eye(n, dtype=F64) / flow.time[:, :, None]
+    expected = -torch.linalg.solve(matrix, gradient[:, :, None])[:, :, 0]
+    torch.testing.assert_close(torch.cat(flow.direction(own), dim=1), expected, rtol=1e-6, atol=1e-8)
+    times, before = flow.time.clone(), flow.here.energy.clone()
+    flow.step()
+    moved = (torch.cat(flow.z, dim=1) - z).norm(dim=1)[:, None] > 0
+    assert bool((flow.here.energy <= before * (1 + 1e-13)).all())
+    torch.testing.assert_close(flow.time, torch.where(moved, 3 * times, times / 5))
+
+
+@pytest.mark.parametrize("activation", KINKED)
+def test_a_smoothed_kink_has_the_gradient_of_its_energy_and_the_area_below_its_slope(activation):
+    flow = flow_at(5, activation, widest=0.5)
+    flow.c = [torch.full_like(c, 0.4) for c in flow.c]
+    flow.here = flow.look(flow.z)
+    own = torch.cat(network.descent(flow.net, flow.here.mu, flow.here.slopes), dim=1)
+    assert any(bool((bend > 0).any()) for bend in flow.here.bends)
+    widths, z = flow.net.sizes[1:-1], torch.cat(flow.z, dim=1)
+    for k in range(z.shape[1]):
+        step = torch.zeros_like(z)
+        step[:, k] = 1e-5
+        high, low = (flow.look(list((z + sign * step).split(widths, 1))).energy[:, 0] for sign in (1, -1))
+        torch.testing.assert_close((high - low) / 2e-5, own[:, k], rtol=1e-4, atol=1e-6)
+
+
+def test_a_flow_sharpens_its_kinks_down_to_the_last_width():
+    flow = flow_at(3, "relu")
+    some, slopes, widths = torch.tensor([True, False, True]), [s.clone() for s in flow.here.slopes], flow.h.clone()
+    for c in flow.c:
+        c.fill_(0.5)
+    flow.here = flow.look(flow.z)
+    slopes = [s.clone() for s in flow.here.slopes]
+    flow.sharpen(some)
+    torch.testing.assert_close(flow.h, torch.where(some[:, None], kinked.SHRINK * widths, widths))
+    for c, s in zip(flow.c, slopes, strict=True):
+        torch.testing.assert_close(c[some], s[some])
+        assert bool((c[~some] == 0.5).all())
+    for _ in range(20):
+        flow.sharpen(some)
+    assert flow.h[some].unique().tolist() == [kinked.NARROWEST]
+
+
+def test_a_flow_starts_from_the_lower_of_two_places():
+    net, x, y = problem(4, "relu", 4, 8, 6, True, None, target=5.0)
+    far, near = noisy(net, x, size=30.0), noisy(net, x, size=1e-9)
+    both = [torch.where((torch.arange(6) % 2 == 0)[:, None], a, b) for a, b in zip(far, near, strict=True)]
+    first = feedforward(net, x)[:-1]
+    chosen, least = kinked._lower(net, x, y, both), reference_energy(net, first, x, y)
+    energy = reference_energy(net, both, x, y)
+    torch.testing.assert_close(reference_energy(net, chosen, x, y), torch.minimum(energy, least))
+    assert bool((energy[::2] > least[::2]).all())
+
+
+@pytest.mark.parametrize("activation", KINKED)
+def test_two_ends_agree_where_the_same_units_are_on(activation):
+    net, x, y = uneven(activation)
+    y = y + 1.0
+    state, *_ = kinked.solve(net, x, y, 1e-10, 600)
+    z = state.inputs[1:]
+    assert bool(kinked._agree(net, x, z, state).all())
+    other = [v.clone() for v in z]
+    other[0][2] = -other[0][2]  # the units above it turn round
+    other[1][4] += 1e-9  # nothing does
+    assert kinked._agree(net, x, other, state).tolist() == [True, True, False, True, True, True]
 
 
 # Batches in which some samples are done before others
