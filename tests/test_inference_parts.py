@@ -301,6 +301,88 @@ def test_of_a_linear_network_the_prediction_is_the_equilibrium(seed, depth, prec
     assert memory is None
 
 
+# How far a state is from its end
+
+
+def beside(net, x, y, errors, deltas=None):
+    """The state with given errors, and the deltas that its slopes make of them, or others."""
+    above = network.sweep(net, x, errors)
+    weighted = network.weigh(net, [*errors, y - above.output])
+    own = [network.times(m, d) for m, d in zip(weighted, above.slopes, strict=False)]
+    return State(above.inputs, list(errors), above.output, [*(deltas or own), weighted[-1]])
+
+
+@prop(10, seed=st.integers(0, 999), depth=st.integers(2, 6), precisions=st.sampled_from([None, "vectors"]))
+def test_in_a_linear_network_the_residual_is_the_relative_error(seed, depth, precisions):
+    net, x, y = problem(seed, "linear", depth, 8, 4, True, precisions)
+    z = linear_equilibrium(net, x, y)
+    exact = network.prediction_errors(net, z, x, y)[:-1]
+    off = [e + 0.1 * normal(*e.shape, seed=seed + l) for l, e in enumerate(exact)]
+    state = beside(net, x, y, off)
+    weighted = network.weigh(net, [*off, y - state.output])
+    size = torch.cat(weighted, dim=1).square().sum(1)
+    missing = [network.weigh_layer(net, l, a - b) for l, (a, b) in enumerate(zip(off, exact, strict=True))]
+    way = torch.cat(missing, dim=1).square().sum(1)
+    for alone, least in ((True, size), (False, size.maximum(size.mean()))):
+        found = newton.relative_step(net, x, y, state, alone=alone)
+        torch.testing.assert_close(found, (way / least).sqrt(), rtol=1e-6, atol=1e-9)
+    assert torch.equal(newton.relative_step(net, x, y, state), newton.relative_step(net, x, y, state, alone=False))
+    still = beside(net, x, y, exact)
+    assert float(newton.relative_step(net, x, y, still).max()) < 1e-12
+
+
+def test_without_hidden_layers_there_is_no_way_to_go():
+    net, x, y = problem(1, "tanh", 1, 8, 4, True, None)
+    assert inference.solve(net, x, y).residuals.tolist() == [0.0] * len(x)
+
+
+@prop(10, seed=st.integers(0, 999))
+def test_the_residual_of_a_smooth_network_is_an_exact_newton_step(seed):
+    point, exact, _ = newton_point(seed, size=0.3)
+    net, x, y, errors = point.net, point.x, point.y, list(point.layers)
+    found = newton.relative_step(net, x, y, beside(net, x, y, errors), alone=True)
+    step = torch.linalg.solve(exact, point.gradient[:, :, None])[:, :, 0]
+    ones = torch.cat(network.weigh(net, [torch.ones(n, dtype=F64) for n in net.sizes[1:]])[:-1])
+    size = torch.cat(network.weigh(net, [*errors, point.residual]), dim=1).norm(dim=1)
+    convex = torch.linalg.eigvalsh(exact)[:, 0] > 0
+    torch.testing.assert_close(found[convex], ((ones * step).norm(dim=1) / size)[convex], rtol=0.2, atol=1e-12)
+    assert bool(torch.isinf(found[~convex]).all()) or not bool((~convex).any())
+
+
+@prop(10, seed=st.integers(0, 999), activation=st.sampled_from(KINKED))
+def test_off_its_kinks_the_residual_is_a_gauss_newton_step(seed, activation):
+    point, _, gauss = newton_point(seed, activation)
+    net, x, y, errors = point.net, point.x, point.y, list(point.layers)
+    deltas = [m * s for m, s in zip(point.mu, point.sweep.slopes, strict=True)]
+    found = newton.relative_step(net, x, y, beside(net, x, y, errors, deltas), alone=True)
+    step = torch.linalg.solve(gauss, point.gradient[:, :, None])[:, :, 0]
+    ones = torch.cat(network.weigh(net, [torch.ones(n, dtype=F64) for n in net.sizes[1:]])[:-1])
+    size = torch.cat(network.weigh(net, [*errors, point.residual]), dim=1).norm(dim=1)
+    torch.testing.assert_close(found, (ones * step).norm(dim=1) / size, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("activation", KINKED)
+def test_at_a_kink_the_multiplier_decides_whether_it_is_an_end(activation):
+    """x = 1 through W = ½, 1, 1 to y = −5: z = (0, −5/2), where δ_2 = −½ holds z_1 at the kink, and no other does."""
+    one = torch.ones(1, 1, dtype=F64)
+    net = network.PCN([one / 2, one, one], activation)
+    errors = [-one / 2, -2.5 * one]
+    held, loose, strong = (
+        newton.relative_step(net, one, -5 * one, beside(net, one, -5 * one, errors, [-one / 2, delta * one]))
+        for delta in (-0.5, -0.1, -2.0)
+    )
+    assert float(held) < 1e-12
+    # δ_2 is off by d, so g_1 = ±d; S = 1 + 1 + s² with the slope s = δ_2 / μ_2 = δ_2 / −2.5.
+    for found, delta in ((loose, -0.1), (strong, -2.0)):
+        slope = delta / -2.5
+        e_1, e_2 = torch.linalg.solve(
+            torch.eye(2, dtype=F64) + torch.tensor([[slope**2, slope], [slope, 1.0]], dtype=F64),
+            torch.tensor([-0.5 - delta, 0.0], dtype=F64),
+        )
+        size = math.sqrt(0.5**2 + 2.5**2 + 2.5**2)
+        assert float(found) == pytest.approx(math.hypot(float(e_1), float(e_2)) / size, rel=1e-9)
+
+
 # The careful solver at kinks
 
 
@@ -570,6 +652,7 @@ def test_what_is_asked_for_unless_said_otherwise():
     found = inference.solve(net, x, y)
     assert found.rtol == 1e-3 and found.methods == (("secant", len(x)),)
     assert inference.solve(*uneven("relu", batch=20)).rtol == pytest.approx(20 * 1e-3)
+    assert inference.solve(net, x, y, "euler").iterations == 1000  # the paper's
 
 
 def test_a_response_is_kept_as_long_as_it_is_no_slower():
