@@ -4,7 +4,7 @@
     python -m tests.mutation onemlp --jobs 2    # of one module
     python -m tests.mutation --sample 20        # so many of each, at random, the same for the same --seed
     python -m tests.mutation onemlp --record    # and write the module's score to benchmarks/mutants.json
-    python -m tests.mutation --again --record   # those that survived there, after tests have been added
+    python -m tests.mutation --again --record   # those that survived there and are not listed, after more tests
 
 A mutant is one operator, sign, comparison, constant, condition, pair of arguments, transpose or call changed or left
 out. No file is changed: the tests are collected once, and each mutant gets a forked process, in which the functions
@@ -384,7 +384,7 @@ def main(arguments=None):
     parser.add_argument("--budget", type=float, default=30.0, help="seconds of tests that each gets at most")
     parser.add_argument("--tests", nargs="*", default=TESTS, help="which test files are asked, without test_ and .py")
     parser.add_argument("--record", action="store_true", help=f"write the scores to {RECORD.relative_to(ROOT)}")
-    parser.add_argument("--again", action="store_true", help="those that survived in the record")
+    parser.add_argument("--again", action="store_true", help="those that survived in the record, but for the listed")
     parser.add_argument("--list", action="store_true", help="print the mutants' names, and run nothing")
     options = parser.parse_args(arguments)
     every = {module: mutants(module) for module in options.modules}
@@ -400,8 +400,8 @@ def some(every, options):
     """The mutants of a module that the options ask for."""
     fits = [m for m in every if excused(m.name, [options.only])]
     if options.again:
-        alive = recorded(every[0].module)["survived"]
-        fits = [m for m in fits if m.name in alive]
+        alive, patterns = recorded(every[0].module)["survived"], listed()
+        fits = [m for m in fits if m.name in alive and not excused(m.name, patterns)]
     return fits if options.sample is None else random.Random(options.seed).sample(fits, min(options.sample, len(fits)))
 
 
@@ -426,7 +426,8 @@ def judge(session, every, chosen, options):
         if options.record:
             settings = {name: getattr(options, name) for name in ("only", "sample", "seed", "budget")}
             settings |= {"tests": list(options.tests), "seconds": round(time.monotonic() - begun)}
-            save(added(rows[-1], recorded(module)) if options.again else rows[-1] | settings)
+            tried = {m.name for m in chosen[module]}
+            save(added(rows[-1], recorded(module), tried) if options.again else rows[-1] | settings)
     total = {key: sum(row[key] for row in rows) for key in ("of", "run", "caught", "late")}
     total |= {"module": "together", "survived": [name for row in rows for name in row["survived"]]}
     print(sentence(total, patterns), *(f"stale in {LIST.name}: {pattern}" for pattern in stale), sep="\n")
@@ -440,9 +441,10 @@ def score(module, size, results, alive):
             "survived": sorted(alive)}  # fmt: skip
 
 
-def added(row, old):
-    """The record's row of a module after its survivors were tried again."""
-    return old | {key: old[key] + row[key] for key in ("caught", "late")} | {"survived": row["survived"]}
+def added(row, old, tried):
+    """The record's row of a module after some of its survivors were tried again."""
+    alive = sorted((set(old["survived"]) - tried) | set(row["survived"]))
+    return old | {key: old[key] + row[key] for key in ("caught", "late")} | {"survived": alive}
 
 
 def sentence(row, patterns):

@@ -1,5 +1,6 @@
 """The parts of the solvers by themselves, each against its definition: responses, rules at kinks, batches in parts."""
 
+import itertools
 import math
 
 import pytest
@@ -721,6 +722,13 @@ def test_eulers_steps_are_a_tenth_of_the_gradient_halved_twice_at_most(gain):
     state = euler.solve(net, x, y, 25)
     assert distance(state.inputs[1:], z) < 1e-9
     torch.testing.assert_close(state.output, z[-1] @ net.weights[-1].T + net.biases[-1])
+
+
+def test_an_energy_that_stays_as_it_was_does_not_fall():
+    """Steps of 1 in an energy of curvature 2 go to and fro for ever; half of one ends at the minimum."""
+    net, x, y = network.PCN([torch.ones(1, 1, dtype=F64)] * 2), torch.ones(1, 1, dtype=F64), torch.full((1, 1), 3.0)
+    walked = euler.walk(net, x, y.double(), step_size=1.0)
+    assert [float(z[0]) for z in itertools.islice(walked, 4)] == [1.0, 3.0, 2.0, 2.0]
 
 
 @pytest.mark.parametrize("rtol", [1e-2, 1e-3, 1e-4, 1e-5, 1e-6])

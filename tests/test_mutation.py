@@ -95,8 +95,10 @@ def test_a_score_counts_what_became_of_each_mutant():
     }  # fmt: skip
     sentence = mutation.sentence(row, {"toy: f: -a *": "why"})
     assert "1 listed, 1 survived" in sentence and "score 90.0%" in sentence
-    fewer = mutation.score("toy", 14, collections.Counter(caught=1, survived=1), ["toy: f: -a => a"])
-    assert mutation.added(fewer, row) == row | {"caught": 10, "survived": ["toy: f: -a => a"]}
+    again, tried = mutation.score("toy", 14, collections.Counter(caught=1), []), {"toy: f: not a => a"}
+    assert mutation.added(again, row, tried) == row | {"caught": 10, "survived": ["toy: f: -a => a"]}
+    again = mutation.score("toy", 14, collections.Counter(survived=1), ["toy: f: not a => a"])
+    assert mutation.added(again, row, tried) == row
 
 
 def test_what_is_listed_must_be_there_and_must_live(toy):
