@@ -855,3 +855,20 @@ def test_what_is_not_done_is_solved_again():
     assert methods == (("first", len(x) - 1), ("descent", 1))
     moved = torch.cat([a - b for a, b in zip(state.errors, still.errors, strict=True)], dim=1).norm(dim=1)
     assert bool(moved[3] > 0) and float(moved[done].max()) == 0
+
+
+def test_of_two_ends_the_one_kept_is_no_higher_than_the_beginning_and_finished_or_lower(monkeypatch):
+    """First and second energies over that of the feedforward pass, whether the second is done, and who is kept."""
+    cases = [(0.96, 0.98, True, 2), (0.96, 0.98, False, 1), (0.98, 0.96, False, 2), (0.96, 1.2, True, 1),
+             (1.5, 0.96, False, 2), (1.5, 1.2, True, 1), (1.5, 1.2, False, 1), (1.5, 0.96, True, 2)]  # fmt: skip
+    net, x, y, start, end = begun("tanh", len(cases))
+    least = network.loss(net, x, y)
+    assert float((network.quadratic(net, [*end.errors, y - end.output]) / least).max()) < 0.96
+    first, second = (scaled_to(net, x, y, end.errors, torch.tensor([c[k] for c in cases]) * least) for k in (0, 1))
+    finished, kept = torch.tensor([c[2] for c in cases]), torch.tensor([c[3] for c in cases])
+    monkeypatch.setattr(inference, "_run", lambda *given: (second, 7, finished))
+    done = torch.zeros(len(x), dtype=torch.bool)
+    state, iterations, methods = inference._rescue(net, x, y, start, 2e-3, first, 2, done, (("first", len(x)),))
+    expected = [torch.where(kept[:, None] == 2, b, a) for a, b in zip(first.errors, second.errors, strict=True)]
+    assert all(map(torch.equal, state.errors, expected)) and iterations == 9
+    assert methods == (("first", int((kept == 1).sum())), ("descent", int((kept == 2).sum())))

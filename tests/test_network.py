@@ -37,7 +37,10 @@ EXTREME = torch.tensor(sorted({s * u for u in EXTREME for s in (-1.0, 1.0)}), dt
 
 @pytest.mark.parametrize("name", ALL)
 def test_activation_matches_its_definition(name):
-    torch.testing.assert_close(network.ACTIVATIONS[name].function(EXTREME), PHI[name](EXTREME), rtol=1e-14, atol=1e-16)
+    function, place = network.ACTIVATIONS[name].function, torch.full_like(EXTREME, torch.nan)
+    torch.testing.assert_close(function(EXTREME), PHI[name](EXTREME), rtol=1e-14, atol=1e-16)
+    assert function(EXTREME, out=place) is place
+    torch.testing.assert_close(place, PHI[name](EXTREME), rtol=1e-14, atol=1e-16)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -261,6 +264,17 @@ def test_saturated_and_dead_units_give_finite_gradients(name):
     assert all_finite(network.gradients(net, z, x, y).weights)
     zero = network.PCN([torch.zeros_like(w) for w in net.weights], name)  # every u is exactly 0
     assert all_finite(network.backprop(zero, x, y).weights)
+
+
+@pytest.mark.parametrize(("biases", "precisions"), [(True, "vectors"), (False, None)])
+def test_the_top_of_a_network_continues_it(biases, precisions):
+    net, x, _ = problem(1, "tanh", 4, 5, 3, biases, precisions)
+    top = network.top(net, 2)
+    activities = network.forward(net, x)
+    torch.testing.assert_close(network.forward(top, activities[1])[-1], activities[-1])
+    assert top.activation == net.activation and (top.biases is None) == (not biases)
+    e = torch.ones_like(activities[2])
+    torch.testing.assert_close(network.weigh_layer(top, 0, e), network.weigh_layer(net, 2, e))
 
 
 @prop(15, arguments=problems(ALL))
