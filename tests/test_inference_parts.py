@@ -255,6 +255,18 @@ def test_steps_in_a_ball_lower_the_model_by_what_they_say(seed, share):
             torch.testing.assert_close((gauss @ step[:, :, None])[:, :, 0], -point.gradient, rtol=1e-6, atol=1e-8)
 
 
+@prop(12, seed=st.integers(0, 999), share=st.floats(0.3, 0.99))
+def test_several_iterations_stay_in_the_ball_and_lower_the_exact_model_by_what_they_say(seed, share):
+    point, exact, _ = newton_point(seed)
+    newtons = torch.linalg.vector_norm(torch.linalg.solve(exact, point.gradient[:, :, None])[:, :, 0], dim=1)
+    step, predicted, _ = newton._steihaug(point, share * newtons, full=True)
+    model = (point.gradient * step).sum(1) + 0.5 * torch.einsum("bi,bij,bj->b", step, exact, step)
+    torch.testing.assert_close(predicted, -model, rtol=1e-8, atol=1e-12)
+    assert bool((torch.linalg.vector_norm(step, dim=1) <= share * newtons * (1 + 1e-9)).all())
+    cauchy = newton._steihaug(point, share * newtons, full=True, limit=1)[1]
+    assert bool((predicted >= cauchy * (1 - 1e-12)).all())  # each further iteration lowers the model
+
+
 def test_a_step_follows_negative_curvature_to_the_sphere():
     found = 0
     for seed in range(30):
@@ -291,6 +303,9 @@ def test_the_gain_is_the_share_of_the_predicted_fall_and_round_off_is_no_failure
     gain = newton._gain(before, after, predicted, torch.finfo(F64).eps).tolist()
     assert gain[:2] == [0.5, -0.5] and gain[2] == 1 and gain[3] < -1e9 and gain[4] == -1 and gain[6] == 1
     assert newton._gain(before, after, predicted, 1e-6).tolist()[5] == pytest.approx(-8e-6)  # a fall was predicted
+    for scale in (2.0**-60, 2.0**60):  # a share has no unit
+        assert newton._gain(scale * before, scale * after, scale * predicted, torch.finfo(F64).eps).tolist()[:3] == [
+            0.5, -0.5, 1.0]  # fmt: skip
 
 
 @prop(10, **DEEP)
@@ -333,8 +348,9 @@ def test_in_a_linear_network_the_residual_is_the_relative_error(seed, depth, pre
 
 
 def test_without_hidden_layers_there_is_no_way_to_go():
-    net, x, y = problem(1, "tanh", 1, 8, 4, True, None)
-    assert inference.solve(net, x, y).residuals.tolist() == [0.0] * len(x)
+    for outputs in (1, 3):
+        net, x, y = problem(1, "tanh", 1, 8, 4, True, None, outputs=outputs)
+        assert inference.solve(net, x, y).residuals.tolist() == [0.0] * len(x)
 
 
 @prop(10, seed=st.integers(0, 999))
