@@ -900,3 +900,13 @@ def test_of_two_ends_the_one_kept_is_no_higher_than_the_beginning_and_finished_o
     expected = [torch.where(kept[:, None] == 2, b, a) for a, b in zip(first.errors, second.errors, strict=True)]
     assert all(map(torch.equal, state.errors, expected)) and iterations == 9
     assert methods == (("first", int((kept == 1).sum())), ("descent", int((kept == 2).sum())))
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_samples_with_small_errors_are_solved_to_their_own_size(full):
+    net, x, y = problem(2, "tanh", 4, 8, 6, True, None)
+    output, small = network.forward(net, x)[-1], torch.tensor([1.0, 1e-4] * 3, dtype=F64)[:, None]
+    y = output + small * (y - output)
+    state, _, done = newton.solve(net, x, y, 0.01, 100, full)
+    own = newton.relative_step(net, x, y, state, alone=True)
+    assert bool(done.all()) and float(own.max()) <= newton.SAFETY * 0.01
