@@ -910,3 +910,42 @@ def test_samples_with_small_errors_are_solved_to_their_own_size(full):
     state, _, done = newton.solve(net, x, y, 0.01, 100, full)
     own = newton.relative_step(net, x, y, state, alone=True)
     assert bool(done.all()) and float(own.max()) <= newton.SAFETY * 0.01
+
+
+def test_what_ended_on_the_other_side_of_zero_is_solved_again():
+    net = network.PCN([torch.ones(1, 1, dtype=F64), torch.full((1, 1), 10.0, dtype=F64)], "tanh")
+    x, y, done = torch.zeros(1, 1, dtype=F64), torch.ones(1, 1, dtype=F64), torch.ones(1, dtype=torch.bool)
+    opposite = with_errors(net, x, y, [torch.full((1, 1), -0.1, dtype=F64)])  # its output is −y
+    state, *_ = inference._rescue(net, x, y, fixed_point.up(net, x), 2e-3, opposite, 2, done, (("first", 1),))
+    assert float(network.quadratic(net, [*state.errors, y - state.output])) < float(network.loss(net, x, y))
+
+
+def test_the_careful_solver_is_patient_where_it_comes_first_and_not_where_it_helps_out(monkeypatch):
+    net, x, y, start, end = begun("relu")
+    asked = []
+
+    def solve(net, x, y, rtol, limit, patient):
+        asked.append(patient)
+        return kinked_solve(net, x, y, rtol, limit, patient)
+
+    kinked_solve = kinked.solve
+    monkeypatch.setattr(kinked, "solve", solve)
+    inference.solve(net, x, y, "lagrangian")
+    done = torch.arange(len(x)) != 3
+    inference._rescue(net, x, y, start, 2e-3, end, 2, done, (("first", len(x)),))
+    assert asked == [True, False]
+
+
+def test_broyden_learns_nothing_from_a_pair_that_says_nothing():
+    solver, unit = fixed_point.Broyden(torch.eye(2, dtype=F64)), torch.eye(2, dtype=F64)
+    solver.learn(unit[:1], unit[1:])  # s and Hq at a right angle
+    v = normal(1, 2)
+    torch.testing.assert_close(solver(v), v)
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e-2])
+def test_a_single_sample_near_its_target_takes_one_iteration_whatever_its_size(size):
+    """Its own response is the mean field, and what is left is of second order."""
+    net, x, y = problem(4, "tanh", 4, 8, 1, True, None)
+    output = network.forward(net, x)[-1]
+    assert inference.solve(net, x, output + size * (y - output), "secant").iterations == 1
